@@ -1,0 +1,50 @@
+"""The ``laclip-aug`` command: one file per subcommand, each with ``SUMMARY``, ``add_arguments`` and ``run``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from laclip_aug import __version__
+from laclip_aug.errors import LaclipError
+
+SUBCOMMANDS = ("rewrite", "build", "cache")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``laclip-aug`` with ``argv`` and return the exit status: 2 for an error that a message explains."""
+    parser = argparse.ArgumentParser(
+        prog="laclip-aug",
+        description="Text augmentation for CLIP: rewrite captions, build a cache of rewrites, look into it.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"laclip-aug {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        for name in SUBCOMMANDS:
+            module = import_module(f"laclip_aug.cli.{name}")
+            sub = commands.add_parser(
+                name,
+                help=module.SUMMARY,
+                description=module.__doc__,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+                allow_abbrev=False,
+            )
+            if name in argv[:1]:  # an augmenter adds its own options, which costs an import
+                module.add_arguments(sub, argv[1:])
+            sub.set_defaults(run=module.run)
+        args = parser.parse_args(argv)
+        return int(args.run(args))
+    except LaclipError as error:
+        print(f"laclip-aug: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("laclip-aug: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; leave quietly
+        return 1

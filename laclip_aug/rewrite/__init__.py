@@ -1,0 +1,1 @@
+"""LLM caption rewriting by in-context learning: prompt, examples, engine, acceptance, rewriter."""

@@ -1,0 +1,68 @@
+"""The seam between prompts and whatever completes them: llama.cpp in this process, or a server over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a completion is drawn: temperature first, then top-p, no top-k, as in the released code of LaCLIP.
+
+    ``temperature`` 0 is greedy. ``max_new_tokens`` is a limit in the model's own tokens.
+    """
+
+    temperature: float = 0.9
+    top_p: float = 0.95
+    max_new_tokens: int = 77
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One completion to make.
+
+    The model reads ``prefix + lead + caption + tail``. ``prefix`` is shared by many jobs and is evaluated once;
+    jobs of one prefix should follow each other. ``caption`` is text from the web: it is never parsed for special
+    tokens, and it alone is shortened when the prompt would not fit. With ``chat`` the backend wraps the whole as the
+    user's message of the model's chat template; with ``special`` the other three parts may hold special tokens.
+    ``seed`` keys the draws; ``tag`` comes back untouched.
+    """
+
+    prefix: str
+    lead: str
+    caption: str
+    tail: str
+    seed: int
+    tag: Hashable = None
+    chat: bool = False
+    special: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What became of a job.
+
+    ``text`` ends before the first line break that follows a visible character. ``finish`` is ``"stop"`` (line or
+    text ended by the model), ``"length"`` (cut at the token limit) or ``"error"`` (``text`` then says why; the prompt could not
+    be run, other jobs go on). ``tokens`` counts the tokens generated.
+    """
+
+    job: Job
+    text: str
+    finish: Literal["stop", "length", "error"]
+    tokens: int
+
+
+class Backend(Protocol):
+    """Completes jobs; the draws of a job depend on its ``seed`` and prompt, not on its neighbours."""
+
+    def complete(self, jobs: Iterable[Job]) -> Iterator[Completion]:
+        """One completion per job, in any order; ``jobs`` is read lazily, so slots refill without a pause."""
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest records: backend, model file and sha256, revision, versions, mode. JSON types, no secrets."""
+
+    def close(self) -> None:
+        """Free the model."""
