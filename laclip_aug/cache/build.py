@@ -1,0 +1,229 @@
+"""Build a cache: captions in, one record per distinct caption out, by any augmenter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rejection
+from laclip_aug.cache.format import Config, Counts
+from laclip_aug.cache.keys import normalise
+from laclip_aug.cache.readers import CaptionInput, InputOptions
+from laclip_aug.cache.rows import InputLog
+from laclip_aug.cache.writer import INPUT_SOURCE, CacheWriter, count, encodable, storable
+from laclip_aug.errors import CacheError
+
+MAX_CAPTION_CHARS = 4096
+_CHUNK = 4096
+
+
+@dataclass
+class BuildReport:
+    """What one run did (``made``, ``run``), and what the cache now holds (``cache``).
+
+    ``repeated`` counts input captions that were in the cache already, from an earlier run or further up in the input;
+    ``recovered`` and ``dropped_bytes`` tell what the journal of a killed run held.
+    """
+
+    made: int = 0
+    repeated: int = 0
+    seconds: float = 0.0
+    recovered: int = 0
+    dropped_bytes: int = 0
+    run: Counts = field(default_factory=Counts)
+    cache: Counts = field(default_factory=Counts)
+    input: InputLog = field(default_factory=InputLog)
+
+    def lines(self) -> list[str]:
+        """The report for people, one statement a line."""
+        run, cache = self.run, self.cache
+        out = []
+        if self.recovered or self.dropped_bytes:
+            out.append(
+                f"recovered from a killed run: {self.recovered} captions; torn end: {self.dropped_bytes} bytes dropped"
+            )
+        rate = self.made / max(self.seconds, 1e-9)
+        out.append(
+            f"read {self.input.rows} rows: {self.made} captions made, {self.repeated} repeated or made before, "
+            f"{sum(self.input.rejections.values())} refused"
+        )
+        for reason, number in self.input.rejections.most_common():
+            out.append(f"  refused, {reason}: {number}, for example {'; '.join(self.input.examples[reason])}")
+        out.append(
+            f"this run: {self.seconds:.1f} s, {rate:.1f} captions/s, "
+            f"{run.tokens / max(self.seconds, 1e-9):.0f} tokens/s, {run.acceptance:.1%} of attempts accepted"
+        )
+        for source, number in cache.rewrites.items():
+            out.append(f"  rewrites, {source}: {number}")
+        for reason, number in sorted(cache.rejections.items(), key=lambda item: -item[1]):
+            out.append(f"  rejections, {reason}: {number}")
+        out.append(
+            f"the cache holds {cache.captions} captions; {cache.with_rewrites} of them "
+            f"({cache.with_rewrites / max(1, cache.captions):.1%}) have a rewrite"
+        )
+        return out
+
+
+def build_cache(
+    inputs: str | Path | list[str],
+    directory: str | Path,
+    augmenter: CaptionAugmenter,
+    *,
+    n: int | None = None,
+    seed: int = 0,
+    options: InputOptions | None = None,
+    max_caption_chars: int = MAX_CAPTION_CHARS,
+    shard_rows: int = 65536,
+    progress: bool | None = None,
+) -> BuildReport:
+    """Augment every distinct caption of ``inputs`` into the cache in ``directory``; goes on where a killed run stopped.
+
+    The augmenter gets each caption normalised, so that its texts do not depend on which spelling of its white space
+    came first. Captions that are empty, longer than ``max_caption_chars``, or hold a NUL are recorded without
+    rewrites (the trainer may meet them) and counted as refused; those that are not Unicode text are only counted.
+
+    Memory: 16 to 32 bytes per distinct caption (6 to 13 GB at 400 million), one shard, and what the augmenter holds.
+
+    Args:
+        inputs: one or more files, as :class:`CaptionInput` takes them.
+        n: texts per caption; default one for each of the augmenter's sources.
+        seed: texts are a function of (seed, caption).
+        progress: show a progress bar; ``None`` shows it on a terminal.
+
+    Raises:
+        InputError: an input cannot be read. What was made before is kept.
+        CacheFormatError, CacheMismatchError: ``directory`` cannot take these texts.
+        CacheError: it is being written by another process, the disk is full, or the augmenter broke its contract.
+    """
+    captions = CaptionInput([str(inputs)] if isinstance(inputs, str | Path) else inputs, options)
+    n = len(augmenter.sources) if n is None else n
+    with CacheWriter(directory, Config.of(augmenter, seed, n), shard_rows) as writer:
+        run = _Run(writer, captions.log, max_caption_chars, progress)
+        try:
+            run.take(augmenter.outcomes(run.asked(captions), n, seed))
+        finally:
+            run.close()
+        return run.finish(captions.files)
+
+
+def store_records(
+    records: Iterable[Outcome],
+    directory: str | Path,
+    config: Config,
+    log: InputLog,
+    files: list[str],
+    *,
+    max_caption_chars: int = MAX_CAPTION_CHARS,
+    shard_rows: int = 65536,
+    progress: bool | None = None,
+) -> BuildReport:
+    """Store ready-made ``records``; the first record of a caption is kept. Raises as :func:`build_cache`."""
+    with CacheWriter(directory, config, shard_rows) as writer:
+        run = _Run(writer, log, max_caption_chars, progress)
+        source = iter(records)
+        try:
+            while slab := list(islice(source, _CHUNK)):
+                for record, caption in zip(slab, run.fit([r.caption for r in slab]), strict=True):
+                    if caption is not None:
+                        run.take([Outcome(caption, record.rewrites, record.rejections, record.tokens)])
+        finally:
+            run.close()
+        return run.finish(files)
+
+
+class _Run:
+    """One run over an input: which captions to ask for, what came back, the bar and the report."""
+
+    def __init__(self, writer: CacheWriter, log: InputLog, max_chars: int, progress: bool | None) -> None:
+        self.writer, self.log, self.max_chars = writer, log, max_chars
+        self.report = BuildReport(recovered=writer.recovered, dropped_bytes=writer.dropped_bytes, input=log)
+        self.pending: set[str] = set()
+        self.started = self.shown = time.monotonic()
+        disable = None if progress is None else not progress
+        self.bar = tqdm(desc="build", unit=" rows", disable=disable, dynamic_ncols=True, smoothing=0.1)
+
+    def asked(self, captions: Iterable[str]) -> Iterator[str]:
+        """The captions to augment, read a slab at a time."""
+        source = iter(captions)
+        while slab := list(islice(source, _CHUNK)):
+            yield from (caption for caption in self.fit(slab) if caption is not None)
+            self._show()
+
+    def fit(self, slab: list[str]) -> list[str | None]:
+        """Each caption normalised, or ``None`` if it is known to the cache or no augmenter should see it."""
+        chosen: list[str | None] = []
+        texts = [normalise(caption) for caption in slab]
+        for caption, new in zip(texts, self.writer.new(texts), strict=True):
+            reason = self._unfit(caption)
+            if reason:
+                self.log.reject(reason, repr(caption[:60]))
+                if new and reason != "not-unicode":
+                    self.writer.add(Outcome(caption, (), (Rejection(INPUT_SOURCE, reason),)))
+            elif new:
+                self.pending.add(caption)
+            else:
+                self.report.repeated += 1
+            chosen.append(caption if new and not reason else None)
+        return chosen
+
+    def take(self, outcomes: Iterable[Outcome]) -> None:
+        """Store what the augmenter makes."""
+        for outcome in outcomes:
+            if outcome.caption not in self.pending:
+                raise CacheError(
+                    f"the augmenter gave a result for {outcome.caption[:80]!r}, which was not asked for, or was "
+                    "answered before; nothing of it was stored: report this to the augmenter's author"
+                )
+            self.pending.remove(outcome.caption)
+            record = storable(outcome)
+            self.writer.add(record)
+            self.report.made += 1
+            count(self.report.run, [record])
+            self._show()
+
+    def finish(self, files: list[str]) -> BuildReport:
+        """Commit, compile the lookup, and report."""
+        if self.pending:
+            raise CacheError(
+                f"the augmenter gave no result for {len(self.pending)} captions, such as {min(self.pending)[:80]!r}; "
+                "what it gave is stored: report this to the augmenter's author, and run the same command again"
+            )
+        self.report.seconds = time.monotonic() - self.started
+        entry: dict[str, Any] = {"rows": self.log.rows, "rejections": dict(self.log.rejections.most_common())}
+        self.writer.manifest.inputs["::".join(files)] = entry
+        self.writer.finish()
+        self.report.cache = self.writer.manifest.counts
+        return self.report
+
+    def close(self) -> None:
+        self._show(force=True)
+        self.bar.close()
+
+    def _unfit(self, caption: str) -> str | None:
+        if not caption:
+            return "empty"
+        if len(caption) > self.max_chars:
+            return "too-long"
+        if "\0" in caption:
+            return "nul"
+        return "not-unicode" if encodable(caption) != caption else None
+
+    def _show(self, force: bool = False) -> None:
+        now = time.monotonic()
+        if self.bar.disable or (now - self.shown < 0.2 and not force):
+            return
+        self.shown, seconds = now, max(now - self.started, 1e-9)
+        if fraction := self.log.fraction:
+            self.bar.total = max(self.log.rows, round(self.log.rows / fraction))
+        self.bar.set_postfix_str(
+            f"{self.report.made / seconds:.1f} captions/s, {self.report.run.tokens / seconds:.0f} tokens/s, "
+            f"{self.report.run.acceptance:.0%} accepted",
+            refresh=False,
+        )
+        self.bar.update(max(0, self.log.rows - len(self.pending) - self.bar.n))

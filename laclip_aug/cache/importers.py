@@ -1,0 +1,201 @@
+"""Make a cache from rewrites that exist already, and export one: no model is run.
+
+Four forms are read. Each yields records, which the cache stores as it stores an augmenter's.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from laclip_aug.augmenter import Outcome, Rejection, Rewrite
+from laclip_aug.cache.disk import TEMPORARY, disk_errors
+from laclip_aug.cache.format import Config, read_manifest
+from laclip_aug.cache.readers import InputOptions, chooser, kind_of, table_rows
+from laclip_aug.cache.rows import InputLog, text_lines
+from laclip_aug.cache.shards import read_shard
+from laclip_aug.errors import ConfigurationError, InputError
+
+
+def import_config(form: str, sources: Sequence[str]) -> Config:
+    """The configuration of an import: further files of the same form and sources may join the cache."""
+    fingerprint = hashlib.sha256(json.dumps([form, list(sources)]).encode()).hexdigest()[:32]
+    describe = {"augmenter": "import", "form": form, "sources": list(sources)}
+    return Config("import", fingerprint, 0, len(sources), tuple(sources), describe)
+
+
+def columns(
+    file: str, caption_keys: Sequence[str], rewrite_keys: Mapping[str, str], log: InputLog, options: InputOptions
+) -> Iterator[Outcome]:
+    """Rows with a caption in one column and a rewrite (or a list of them) in others: ``{raw, synthetic, fused}``.
+
+    Args:
+        rewrite_keys: column -> source. A list may hold texts or ``{"source", "text"}`` objects, as ``export`` writes.
+    """
+    keys = [caption_keys, *([key] for key in rewrite_keys)]
+    for place, (caption, *cells) in _table(file, keys, log, options):
+        if not isinstance(caption, str):
+            log.reject("not-text", place)
+            continue
+        rewrites, rejections = [], []
+        for cell, source in zip(cells, rewrite_keys.values(), strict=True):
+            for item in cell if isinstance(cell, list) else [cell]:
+                text = item.get("text") if isinstance(item, dict) else item
+                if isinstance(text, str):
+                    rewrites.append(
+                        Rewrite(str(item.get("source", source)) if isinstance(item, dict) else source, text)
+                    )
+                else:
+                    rejections.append(Rejection(source, "not-text"))
+        yield Outcome(caption, tuple(rewrites), tuple(rejections))
+
+
+def lists(file: str, key: str, source: str, log: InputLog, options: InputOptions) -> Iterator[Outcome]:
+    """Rows with all captions of an image in one list, as in COCO: the first is the caption, the others its rewrites."""
+    for place, (texts,) in _table(file, [[key]], log, options):
+        if not (isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts)):
+            log.reject("not-text", place)
+            continue
+        yield Outcome(texts[0], tuple(Rewrite(source, text) for text in texts[1:]))
+
+
+def groups(
+    file: str,
+    group_key: str,
+    caption_keys: Sequence[str],
+    index_key: str | None,
+    source: str,
+    log: InputLog,
+    options: InputOptions,
+) -> Iterator[Outcome]:
+    """Rows with one caption each, several in a row per image, as in Flickr8k.
+
+    Of the consecutive rows that share ``group_key``, the one with the least number under ``index_key`` (or the first)
+    is the caption, and the others are its rewrites.
+    """
+    keys = [[group_key], caption_keys, *([[index_key]] if index_key else [])]
+
+    def complete() -> Iterator[list[Any]]:
+        for place, values in _table(file, keys, log, options):
+            if not isinstance(values[1], str):
+                log.reject("not-text", place)
+            elif index_key and not str(values[2]).isdecimal():
+                log.reject("not-a-number", place)
+            else:
+                yield values
+
+    for _, members in groupby(complete(), key=lambda values: str(values[0])):
+        rows = list(members)
+        if index_key:
+            rows.sort(key=lambda values: int(values[2]))
+        yield Outcome(rows[0][1], tuple(Rewrite(source, row[1]) for row in rows[1:]))
+
+
+def lines(file: str, text_files: Mapping[str, str], log: InputLog) -> Iterator[Outcome]:
+    """The form in which LaCLIP's rewrites were released: a CSV ``path,caption`` without a header, and per strategy a
+    text file, line ``i`` of which belongs to row ``i``.
+
+    A line with fewer than two words is a ``too-few-words`` rejection: LaCLIP's loader shows the original instead.
+
+    Raises:
+        InputError: the files have unequal numbers of lines, so that nothing tells which belong together.
+    """
+    with Path(file).open(encoding="utf-8", newline="") as table:
+        try:
+            rows = sum(1 for _ in csv.reader(table))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{file} is no UTF-8 CSV of path,caption ({error}); convert it") from None
+    for source, text_file in text_files.items():
+        with Path(text_file).open("rb") as counted:
+            found = sum(1 for _ in counted)
+        if found != rows:
+            raise InputError(f"{text_file} ({source}) has {found} lines, {file} has {rows} rows; fetch both again")
+    with ExitStack() as stack:
+        table = stack.enter_context(Path(file).open(encoding="utf-8", newline=""))
+        texts = [stack.enter_context(Path(text_file).open("rb")) for text_file in text_files.values()]
+        pairs: Iterator[tuple[list[str], tuple[bytes, ...]]] = zip(
+            csv.reader(table), zip(*texts, strict=True), strict=True
+        )
+        for number, (row, raw) in enumerate(pairs, 1):
+            log.rows += 1
+            if len(row) != 2:
+                log.reject("malformed-row", f"{file}: row {number}")
+                continue
+            rewrites, rejections = [], []
+            for source, line in zip(text_files, raw, strict=True):
+                try:
+                    text = line.decode("utf-8").strip()
+                except UnicodeDecodeError:
+                    rejections.append(Rejection(source, "invalid-utf8", line.decode("utf-8", "backslashreplace")))
+                    continue
+                if len(text.split()) < 2:
+                    rejections.append(Rejection(source, "too-few-words", text))
+                else:
+                    rewrites.append(Rewrite(source, text))
+            yield Outcome(row[1], tuple(rewrites), tuple(rejections))
+
+
+def named_sources(files: Iterable[str]) -> list[str]:
+    """The sources that the rows of exported JSONL files name, in the order of their first mention."""
+    found: dict[str, None] = {}
+    for file in files:
+        for _, line in text_lines(Path(file), InputLog()):
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                continue  # counted when the rows are read
+            rewrites = row.get("rewrites") if isinstance(row, dict) else None
+            for item in rewrites if isinstance(rewrites, list) else []:
+                if isinstance(item, dict) and "source" in item:
+                    found.setdefault(str(item["source"]))
+    return list(found)
+
+
+def export_jsonl(directory: str | Path, output: str | Path, rejections: bool = False) -> int:
+    """Write every record as a JSON line ``{"caption", "rewrites": [{"source", "text"}]}``; returns their number.
+
+    With ``rejections``, a list ``"rejections"`` of ``{"source", "reason", "text"}`` and ``"tokens"`` are added.
+
+    Raises:
+        CacheError: the cache cannot be read, or the file not written. A kill leaves no half file under its name.
+    """
+    directory, output = Path(directory), Path(output)
+    temporary = output.with_name(output.name + TEMPORARY)
+    shards, number = read_manifest(directory).shards, 0
+    with disk_errors(output):
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            for shard in shards:
+                for _, record in read_shard(directory, shard):
+                    row: dict[str, Any] = {
+                        "caption": record.caption,
+                        "rewrites": [{"source": r.source, "text": r.text} for r in record.rewrites],
+                    }
+                    if rejections:
+                        row["rejections"] = [
+                            {"source": r.source, "reason": r.reason, "text": r.text} for r in record.rejections
+                        ]
+                        row["tokens"] = record.tokens
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    number += 1
+        temporary.replace(output)
+    return number
+
+
+def _table(
+    file: str, keys: Sequence[Sequence[str]], log: InputLog, options: InputOptions
+) -> Iterator[tuple[str, list[Any]]]:
+    """Rows with one value for each of ``keys``, a list of candidates each."""
+
+    def choose(there: Sequence[str]) -> Sequence[str]:
+        chosen = [chooser(file, candidates)(there)[0] for candidates in keys]
+        if len(set(chosen)) != len(chosen):
+            raise ConfigurationError(f"a column is used twice ({', '.join(chosen)}); name different columns")
+        return chosen
+
+    return table_rows(file, options.format or kind_of(file), choose, log, options)

@@ -1,0 +1,109 @@
+"""Run an import: choose the form of the input, then store its records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from laclip_aug.augmenter import Outcome
+from laclip_aug.cache import importers
+from laclip_aug.cache.build import BuildReport, store_records
+from laclip_aug.cache.readers import CAPTION_KEYS, InputOptions, expand, kind_of
+from laclip_aug.cache.rows import InputLog
+from laclip_aug.errors import ConfigurationError, InputError
+
+
+@dataclass(frozen=True)
+class ImportForm:
+    """Where an input has its rewrites; at most one of ``rewrite_keys``, ``group_key``, ``list_key`` and ``lines``.
+
+    ``sources`` names what made the texts: one per rewrite key, one for groups and lists, none for lines, whose items
+    are ``"source=file"``. None of all these means a column ``rewrites``, as ``export`` writes.
+    """
+
+    rewrite_keys: tuple[str, ...] = ()
+    group_key: str | None = None
+    index_key: str | None = None
+    list_key: str | None = None
+    lines: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+
+def import_cache(
+    inputs: str | Path | Sequence[str], directory: str | Path, form: ImportForm, options: InputOptions | None = None
+) -> BuildReport:
+    """Store the rewrites that ``inputs`` hold; where a caption occurs again, its first record is kept.
+
+    Raises:
+        ConfigurationError: the form is ambiguous or lacks a source.
+        InputError: an input cannot be read.
+        CacheError: as ``build_cache``.
+    """
+    files = expand([str(inputs)] if isinstance(inputs, str | Path) else inputs)
+    options, log = options or InputOptions(), InputLog()
+    name, sources = _plan(form, files)
+    log.bytes_total = 0 if form.lines else sum(Path(file).stat().st_size for file in files)
+
+    def records() -> Iterator[Outcome]:
+        for file in files:
+            yield from _records(file, form, sources, options, log)
+            log.bytes_before += Path(file).stat().st_size
+            log.position = lambda: 0
+
+    return store_records(records(), directory, importers.import_config(name, sources), log, files)
+
+
+def _plan(form: ImportForm, files: list[str]) -> tuple[str, list[str]]:
+    """The form's name for the manifest, and its sources."""
+    given = {"--rewrite-key": form.rewrite_keys, "--group-key": form.group_key, "--list-key": form.list_key}
+    named = [name for name, value in {**given, "--lines": form.lines}.items() if value]
+    if len(named) > 1:
+        raise ConfigurationError(f"{' and '.join(named)} exclude each other; give one of them")
+    if form.index_key and not form.group_key:
+        raise ConfigurationError("--index-key goes with --group-key; give both")
+    sources = list(form.sources)
+    if form.lines:
+        if len(files) > 1 or sources:
+            raise ConfigurationError("--lines takes one INPUT and names its sources itself: --lines SOURCE=FILE")
+        return "lines", list(_line_files(form))
+    if form.group_key or form.list_key:
+        if len(sources) > 1:
+            raise ConfigurationError("--group-key and --list-key take one --source")
+        return "groups" if form.group_key else "lists", sources or ["human"]
+    if form.rewrite_keys:
+        if sources and len(sources) != len(form.rewrite_keys):
+            raise ConfigurationError("give one --source for each --rewrite-key, or none")
+        return "columns", sources or list(form.rewrite_keys)
+    sources = sources or (importers.named_sources(files) if all(kind_of(file) == "jsonl" for file in files) else [])
+    if not sources:
+        raise ConfigurationError("nothing names what made these texts; give --source NAME, or --rewrite-key COLUMN")
+    return "columns", sources
+
+
+def _records(
+    file: str, form: ImportForm, sources: list[str], options: InputOptions, log: InputLog
+) -> Iterator[Outcome]:
+    if form.lines:
+        return importers.lines(file, _line_files(form), log)
+    if form.list_key:
+        return importers.lists(file, form.list_key, sources[0], log, options)
+    caption_keys = [options.caption_key] if options.caption_key else CAPTION_KEYS
+    if form.group_key:
+        return importers.groups(file, form.group_key, caption_keys, form.index_key, sources[0], log, options)
+    keys = dict(zip(form.rewrite_keys, sources, strict=True)) if form.rewrite_keys else {"rewrites": sources[0]}
+    return importers.columns(file, caption_keys, keys, log, options)
+
+
+def _line_files(form: ImportForm) -> dict[str, str]:
+    files: dict[str, str] = {}
+    for item in form.lines:
+        source, equals, file = item.partition("=")
+        if not (source and equals and file) or source in files:
+            raise ConfigurationError(
+                f"--lines {item!r} is no new SOURCE=FILE; write for example --lines chatgpt=gpt.txt"
+            )
+        if not Path(file).is_file():
+            raise InputError(f"no such file: {file}; check the path in --lines {item}")
+        files[source] = file
+    return files

@@ -1,0 +1,94 @@
+"""Build a cache of rewrites: each distinct caption of the input is augmented once.
+
+examples:
+  laclip-aug build captions.tsv --cache rewrites --augmenter eda --n 4
+  laclip-aug build captions.tsv --cache rewrites --augmenter llm --model model.gguf --strategies chatgpt,bard
+  laclip-aug build 'cc3m/{00000..00331}.tar' --cache rewrites --model model.gguf
+
+Killed at any point, the same command goes on where it stopped. Another configuration needs another directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
+
+SUMMARY = "augment captions into a cache"
+
+
+def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Add the options of ``build`` and of the augmenter that ``argv`` names."""
+    parser.add_argument("input", nargs="+", metavar="INPUT", help="caption files: paths, globs, braces {00..41}, A::B")
+    parser.add_argument(
+        "--cache", dest="directory", required=True, metavar="DIR", help="the cache to make or go on with"
+    )
+    parser.add_argument("--n", type=int, metavar="N", help="texts per caption (default: one per source or strategy)")
+    parser.add_argument("--seed", type=int, default=0, help="texts are a function of (seed, caption) (default: 0)")
+    add_input_arguments(parser)
+    parser.add_argument(
+        "--max-caption-chars",
+        type=int,
+        default=4096,
+        metavar="N",
+        help="longer captions are recorded without rewrites and counted as too-long (default: 4096)",
+    )
+    parser.add_argument(
+        "--shard-rows", type=int, default=65536, metavar="N", help="captions per Parquet shard (default: 65536)"
+    )
+    add_augmenter_arguments(parser, argv)
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how captions are read; they bear open_clip's names where it has them."""
+    from laclip_aug.cache.readers import CAPTION_KEYS, FORMATS
+
+    group = parser.add_argument_group("input")
+    group.add_argument("--input-format", choices=FORMATS, help="default: by the file's name")
+    group.add_argument(
+        "--csv-separator", metavar="SEP", help="default: a tab, or a comma if the header has commas and no tab"
+    )
+    group.add_argument(
+        "--csv-caption-key",
+        "--caption-key",
+        dest="caption_key",
+        metavar="KEY",
+        help=f"column of the captions (default: the first there is of {', '.join(CAPTION_KEYS)})",
+    )
+    group.add_argument(
+        "--csv-img-key", metavar="KEY", help="accepted so that open_clip's options can be pasted; images are not read"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build, show the report, and return 0."""
+    from laclip_aug.cache.build import build_cache
+    from laclip_aug.cache.readers import InputOptions
+    from laclip_aug.errors import ConfigurationError
+
+    for option in ("n", "max_caption_chars", "shard_rows"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            raise ConfigurationError(f"--{option.replace('_', '-')} must be at least 1, not {value}")
+    augmenter = augmenter_from(args)
+    try:
+        report = build_cache(
+            args.input,
+            args.directory,
+            augmenter,
+            n=args.n,
+            seed=args.seed,
+            options=InputOptions(args.input_format, separator_of(args.csv_separator), args.caption_key),
+            max_caption_chars=args.max_caption_chars,
+            shard_rows=args.shard_rows,
+        )
+    finally:
+        augmenter.close()
+    print("\n".join(report.lines()))
+    return 0
+
+
+def separator_of(text: str | None) -> str | None:
+    """A separator as typed in a shell: ``\\t`` stands for a tab."""
+    return "\t" if text == "\\t" else text

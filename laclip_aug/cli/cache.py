@@ -1,0 +1,175 @@
+"""Look into a cache of rewrites, check it, or fill it with rewrites that exist already.
+
+examples:
+  laclip-aug cache info rewrites
+  laclip-aug cache show rewrites "a dog on a beach"
+  laclip-aug cache verify rewrites
+  laclip-aug cache import sample.jsonl --cache rewrites --caption-key raw --rewrite-key fused --source capsfusion
+  laclip-aug cache import flickr8k.tsv --cache rewrites --group-key filepath --index-key caption_index
+  laclip-aug cache import coco.jsonl --cache rewrites --list-key captions
+  laclip-aug cache import cc3m.csv --cache rewrites --lines chatgpt=gpt.txt --lines bard=bard.txt
+  laclip-aug cache export rewrites rewrites.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from laclip_aug.cli.build import add_input_arguments, separator_of
+
+SUMMARY = "info, show, verify, compile, import, export"
+
+
+def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Add the actions of ``cache``, each with its own options."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def action(name: str, text: str, target: str = "directory") -> argparse.ArgumentParser:
+        sub = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        if target:
+            sub.add_argument(target, metavar="CACHE", help="the directory of the cache")
+        return sub
+
+    action("info", "what made the cache, and what it holds")
+    show = action("show", "records: one caption's, the first, or a random sample")
+    show.add_argument("caption", nargs="?", metavar="CAPTION")
+    show.add_argument("--head", type=int, metavar="N", help="the first N records in the order of their keys")
+    show.add_argument("--sample", type=int, metavar="N", help="N records at random (default: 5)")
+    show.add_argument("--seed", type=int, default=0, help="of the sample (default: 0)")
+    action("verify", "check every shard and every lookup entry; exit status 1 if anything is damaged")
+    action("compile", "make the lookup from the shards, after damage or to use an unfinished build")
+    export = action("export", "write all records as JSONL")
+    export.add_argument("output", metavar="OUTPUT", help="the JSONL file")
+    export.add_argument("--rejections", action="store_true", help="with the rejected texts and their reasons")
+    importing = action("import", "store rewrites that exist already", target="")
+    importing.add_argument("input", nargs="+", metavar="INPUT", help="CSV, TSV, JSONL or Parquet files")
+    importing.add_argument(
+        "--cache", dest="directory", required=True, metavar="DIR", help="the cache to make or add to"
+    )
+    importing.add_argument(
+        "--source",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="what made the texts; one per --rewrite-key (default: the key; human for --group-key and --list-key)",
+    )
+    form = importing.add_argument_group("form of the input (one of these)")
+    form.add_argument(
+        "--rewrite-key", action="append", default=[], metavar="KEY", help="column of rewrites (default: rewrites)"
+    )
+    form.add_argument("--group-key", metavar="KEY", help="rows in a row with the same value here caption one image")
+    form.add_argument("--index-key", metavar="KEY", help="with --group-key: the least number is the caption's row")
+    form.add_argument("--list-key", metavar="KEY", help="column of lists: the first text is the caption")
+    form.add_argument(
+        "--lines",
+        action="append",
+        default=[],
+        metavar="SOURCE=FILE",
+        help="LaCLIP's form: INPUT is a CSV path,caption without header, FILE has one rewrite a line",
+    )
+    add_input_arguments(importing)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the action and return its exit status."""
+    return {"info": _info, "show": _show, "verify": _verify, "compile": _compile, "import": _import, "export": _export}[
+        args.action
+    ](args)
+
+
+def _info(args: argparse.Namespace) -> int:
+    from laclip_aug.cache.format import read_manifest
+
+    manifest = read_manifest(Path(args.directory))
+    config, counts = manifest.config, manifest.counts
+    print(f"augmenter: {config.augmenter} (fingerprint {config.fingerprint})")
+    print(f"sources: {', '.join(config.sources)}; texts per caption: {config.n}; seed: {config.seed}")
+    for name, value in config.describe.items():
+        if name not in ("augmenter", "sources"):
+            print(f"  {name}: {value}")
+    print(f"captions: {counts.captions}, with a rewrite: {counts.with_rewrites}, tokens: {counts.tokens}")
+    for source, number in counts.rewrites.items():
+        print(f"  rewrites, {source}: {number}")
+    print(f"attempts accepted: {counts.acceptance:.1%}")
+    for reason, number in sorted(counts.rejections.items(), key=lambda item: -item[1]):
+        print(f"  rejections, {reason}: {number}")
+    for name, entry in manifest.inputs.items():
+        refused = ", ".join(f"{reason} {number}" for reason, number in entry["rejections"].items())
+        print(f"input {name}: {entry['rows']} rows, refused: {refused or 'none'}")
+    lookup = manifest.lookup
+    state = f"{lookup['bytes']} bytes" if lookup and manifest.complete else "not compiled; the build has not finished"
+    print(f"shards: {len(manifest.shards)}; lookup: {state}")
+    print("versions: " + ", ".join(f"{name} {version}" for name, version in manifest.versions.items()))
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from laclip_aug.cache.browse import find, head, sample
+    from laclip_aug.errors import CacheMissError, ConfigurationError
+
+    chosen = [name for name in ("caption", "head", "sample") if getattr(args, name) is not None]
+    if len(chosen) > 1:
+        raise ConfigurationError("give one of CAPTION, --head and --sample")
+    directory = Path(args.directory)
+    if args.caption is not None:
+        record = find(directory, args.caption)
+        if record is None:
+            raise CacheMissError(
+                f"the cache does not know {args.caption!r}; try: laclip-aug cache show {directory} --head 5"
+            )
+        records = [record]
+    elif args.head is not None:
+        records = head(directory, args.head)
+    else:
+        records = sample(directory, 5 if args.sample is None else args.sample, args.seed)
+    for record in records:
+        print(record.caption)
+        for rewrite in record.rewrites:
+            print(f"  {rewrite.source}: {rewrite.text}")
+        for rejection in record.rejections:
+            print(f"  {rejection.source}, rejected, {rejection.reason}: {rejection.text}")
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from laclip_aug.cache.verify import verify_cache
+
+    damage, unfinished = verify_cache(args.directory)
+    for sentence in [*damage, *unfinished]:
+        print(sentence)
+    print("damaged" if damage else "sound, but not finished" if unfinished else "sound")
+    return 1 if damage else 0
+
+
+def _compile(args: argparse.Namespace) -> int:
+    from laclip_aug.cache.compile import compile_in
+
+    entry = compile_in(Path(args.directory))
+    print(f"lookup of {entry['records']} captions, {entry['bytes']} bytes")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from laclip_aug.cache.importers import export_jsonl
+
+    print(f"{export_jsonl(args.directory, args.output, args.rejections)} records in {args.output}")
+    return 0
+
+
+def _import(args: argparse.Namespace) -> int:
+    from laclip_aug.cache.imports import ImportForm, import_cache
+    from laclip_aug.cache.readers import InputOptions
+
+    form = ImportForm(
+        rewrite_keys=tuple(args.rewrite_key),
+        group_key=args.group_key,
+        index_key=args.index_key,
+        list_key=args.list_key,
+        lines=tuple(args.lines),
+        sources=tuple(args.source),
+    )
+    options = InputOptions(args.input_format, separator_of(args.csv_separator), args.caption_key)
+    print("\n".join(import_cache(args.input, args.directory, form, options).lines()))
+    return 0

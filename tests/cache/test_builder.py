@@ -1,0 +1,252 @@
+"""Building a cache: what is stored, what is counted, what is refused."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from shouting import ShoutAugmenter
+
+from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rewrite
+from laclip_aug.cache.browse import find, head, sample
+from laclip_aug.cache.build import build_cache
+from laclip_aug.cache.compile import compile_lookup
+from laclip_aug.cache.disk import writer_lock
+from laclip_aug.cache.format import Config, read_manifest
+from laclip_aug.cache.lookup import CaptionCache
+from laclip_aug.cache.shards import read_keys, read_shard
+from laclip_aug.cache.verify import verify_cache
+from laclip_aug.errors import CacheCorruptError, CacheError, CacheFormatError, CacheMismatchError
+
+
+def write(path, *captions):
+    path.write_text("".join(caption + "\n" for caption in captions), encoding="utf-8")
+    return path
+
+
+def records(directory):
+    return [record for shard in read_manifest(directory).shards for _, record in read_shard(directory, shard)]
+
+
+def test_each_distinct_caption_is_recorded_once(tmp_path):
+    source = write(tmp_path / "in.txt", "a dog", "a cat", "a  dog ", "hopeless case", "reject me", "a cat")
+    report = build_cache(source, tmp_path / "cache", ShoutAugmenter(), seed=3)
+    assert (report.made, report.repeated) == (4, 2)
+    assert Counter(record.caption for record in records(tmp_path / "cache")) == Counter(
+        ["a dog", "a cat", "hopeless case", "reject me"]
+    )
+    counts = read_manifest(tmp_path / "cache").counts
+    assert (counts.captions, counts.with_rewrites, counts.tokens) == (4, 3, 24)
+    assert counts.rewrites == {"loud": 3, "calm": 2}
+    assert counts.rejections == {"too-loud": 3}
+    assert counts.acceptance == pytest.approx(5 / 8)
+    cache = CaptionCache(tmp_path / "cache")
+    assert cache.get("hopeless case") == ()  # known, though nothing was accepted
+    assert cache.get("a bird") is None
+    assert [rewrite.source for rewrite in cache.get("reject me")] == ["loud"]
+    assert "3 captions" not in "\n".join(report.lines())
+    assert "rejections, too-loud: 3" in "\n".join(report.lines())
+
+
+def test_texts_are_those_of_the_augmenter_under_the_seed(tmp_path):
+    source = write(tmp_path / "in.txt", "a dog", "a cat")
+    build_cache(source, tmp_path / "cache", ShoutAugmenter(), seed=3, n=4)
+    cache = CaptionCache(tmp_path / "cache")
+    for caption in ("a dog", "a cat"):
+        assert [r.text for r in cache.get(caption)] == ShoutAugmenter().augment([caption], 4, 3)[0]
+
+
+def test_shards_and_order_of_input_do_not_change_the_records(tmp_path):
+    captions = [f"photo {i}" for i in range(25)]
+    build_cache(write(tmp_path / "a.txt", *captions), tmp_path / "a", ShoutAugmenter(), shard_rows=7)
+    build_cache(write(tmp_path / "b.txt", *captions[::-1]), tmp_path / "b", ShoutAugmenter())
+    assert [shard.rows for shard in read_manifest(tmp_path / "a").shards] == [7, 7, 7, 4]
+    assert sorted(map(repr, records(tmp_path / "a"))) == sorted(map(repr, records(tmp_path / "b")))
+    assert verify_cache(tmp_path / "a") == ([], [])
+
+
+def test_a_second_input_adds_to_the_cache(tmp_path):
+    build_cache(write(tmp_path / "a.txt", "a dog", "a cat"), tmp_path / "cache", ShoutAugmenter())
+    report = build_cache(write(tmp_path / "b.txt", "a cat", "a cow"), tmp_path / "cache", ShoutAugmenter())
+    assert (report.made, report.repeated, report.cache.captions) == (1, 1, 3)
+    manifest = read_manifest(tmp_path / "cache")
+    assert {name: entry["rows"] for name, entry in manifest.inputs.items()} == {
+        str(tmp_path / "a.txt"): 2,
+        str(tmp_path / "b.txt"): 2,
+    }
+    assert len(CaptionCache(tmp_path / "cache")) == 3
+
+
+def test_unfit_captions_are_counted_and_recorded_without_rewrites(tmp_path):
+    source = tmp_path / "in.jsonl"
+    captions = ["a dog", "", " \n ", "x" * 10_000, "a\0b", "\ud800 half", "a => b", "two\nlines"]
+    source.write_text("".join(json.dumps({"caption": caption}) + "\n" for caption in captions))
+    report = build_cache(source, tmp_path / "cache", ShoutAugmenter())
+    assert report.made == 3
+    assert report.input.rejections == {"empty": 2, "too-long": 1, "nul": 1, "not-unicode": 1}
+    (entry,) = read_manifest(tmp_path / "cache").inputs.values()
+    assert entry == {"rows": 8, "rejections": {"empty": 2, "too-long": 1, "nul": 1, "not-unicode": 1}}
+    cache = CaptionCache(tmp_path / "cache")
+    assert [cache.get(caption) for caption in ("", "x" * 10_000, "a\0b")] == [(), (), ()]
+    assert cache.get("two lines") == cache.get("two\nlines") != ()
+    assert "\ud800 half" not in cache
+    assert read_manifest(tmp_path / "cache").counts.rejections == {}  # none of these was an attempt
+    assert verify_cache(tmp_path / "cache") == ([], [])
+
+
+class Careless(CaptionAugmenter):
+    """Answers with texts that no cache may hold, and, if told, out of turn."""
+
+    name, sources = "careless", ("x",)
+
+    def __init__(self, fault: str = "") -> None:
+        self.fault = fault
+
+    def augment(self, captions, n, seed):
+        raise NotImplementedError
+
+    def outcomes(self, captions, n, seed):
+        for caption in captions:
+            if self.fault == "silent":
+                continue
+            texts = (" ", "a\0b", "\ud800", caption + " ", "fine")
+            yield Outcome(caption, tuple(Rewrite("x", text) for text in texts))
+            if self.fault:
+                yield Outcome(caption if self.fault == "twice" else self.fault, (Rewrite("x", "stray"),))
+
+    def fingerprint(self):
+        return "1"
+
+
+def test_texts_that_no_cache_may_hold_become_named_rejections(tmp_path):
+    build_cache(write(tmp_path / "in.txt", "a dog"), tmp_path / "cache", Careless(), n=5)
+    record = find(tmp_path / "cache", "a dog")
+    assert record.rewrites == (Rewrite("x", "fine"),)
+    assert [r.reason for r in record.rejections] == ["empty", "nul", "not-unicode", "unchanged"]
+
+
+@pytest.mark.parametrize("fault", ["twice", "a caption nobody asked for", "silent"])
+def test_an_augmenter_that_breaks_its_contract_is_refused(tmp_path, fault):
+    with pytest.raises(CacheError, match="augmenter's author"):
+        build_cache(write(tmp_path / "in.txt", "a dog"), tmp_path / "cache", Careless(fault))
+
+
+def test_another_configuration_is_refused_with_the_differences(tmp_path):
+    source = write(tmp_path / "in.txt", "a dog")
+    build_cache(source, tmp_path / "cache", ShoutAugmenter(), seed=1)
+    before = (tmp_path / "cache" / "manifest.json").read_bytes()
+    with pytest.raises(CacheMismatchError) as caught:
+        build_cache(source, tmp_path / "cache", ShoutAugmenter(mark="?"), seed=2, n=3)
+    for difference in ("seed: 1 there, 2", "n: 2 there, 3", "mark: '!' there, '?'", "another --cache directory"):
+        assert difference in str(caught.value)
+    nested = ShoutAugmenter(mark="?")
+    nested.describe = lambda: {"model": {"sha256": "abc", "name": "x"}}  # type: ignore[method-assign]
+    with pytest.raises(CacheMismatchError, match=r"model\.sha256: None there, 'abc' asked for"):
+        build_cache(source, tmp_path / "cache", nested, seed=1)
+    assert (tmp_path / "cache" / "manifest.json").read_bytes() == before
+
+
+def test_directories_that_are_no_cache_are_refused(tmp_path):
+    source = write(tmp_path / "in.txt", "a dog")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "dog.jpg").write_bytes(b"")
+    with pytest.raises(CacheFormatError, match="neither empty nor a rewrite cache"):
+        build_cache(source, tmp_path / "photos", ShoutAugmenter())
+    assert [p.name for p in (tmp_path / "photos").iterdir() if p.name != "lock"] == ["dog.jpg"]
+    with pytest.raises(CacheFormatError, match="is a file"):
+        build_cache(source, source, ShoutAugmenter())
+    with pytest.raises(CacheFormatError, match="no rewrite cache"):
+        CaptionCache(tmp_path / "absent")
+    (tmp_path / "photos" / "manifest.json").write_text('{"format": "photo album"}')
+    with pytest.raises(CacheFormatError, match="not the manifest"):
+        CaptionCache(tmp_path / "photos")
+
+
+def test_another_format_version_is_refused(tmp_path):
+    source = write(tmp_path / "in.txt", "a dog")
+    build_cache(source, tmp_path / "cache", ShoutAugmenter())
+    manifest = tmp_path / "cache" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"format_version": 1', '"format_version": 99'))
+    for use in (CaptionCache, lambda path: build_cache(source, path, ShoutAugmenter()), verify_cache):
+        with pytest.raises(CacheFormatError, match="version 99"):
+            use(tmp_path / "cache")
+    manifest.write_text(manifest.read_text()[:100])
+    with pytest.raises(CacheCorruptError, match="damaged"):
+        read_manifest(tmp_path / "cache")
+
+
+def test_two_builders_on_one_cache(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from laclip_aug.cache.disk import writer_lock\n"
+        "with writer_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path / "cache"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        source = write(tmp_path / "in.txt", "a dog")
+        with pytest.raises(CacheError, match=f"process {holder.pid}.*wait for it"):
+            build_cache(source, tmp_path / "cache", ShoutAugmenter())
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert build_cache(source, tmp_path / "cache", ShoutAugmenter()).made == 1  # the kill freed the lock
+    with writer_lock(tmp_path / "cache"), pytest.raises(CacheError, match="another build"):
+        build_cache(source, tmp_path / "cache", ShoutAugmenter())
+
+
+def test_lookup_of_many_buckets_equals_that_of_one(tmp_path):
+    source = write(tmp_path / "in.txt", *(f"photo {i} {'x' * (i * 37 % 5000)}" for i in range(300)))
+    build_cache(source, tmp_path / "cache", ShoutAugmenter(), max_caption_chars=10_000, shard_rows=70)
+    directory = tmp_path / "cache"
+    entry = compile_lookup(directory, read_manifest(directory), bucket_records=13)
+    assert not list(directory.glob("*.tmp"))
+    manifest = read_manifest(directory)
+    manifest.lookup = entry
+    manifest.save(directory)
+    assert verify_cache(directory) == ([], [])
+
+
+def test_shards_are_sorted_by_key(tmp_path):
+    build_cache(write(tmp_path / "in.txt", *map(str, range(50))), tmp_path / "cache", ShoutAugmenter())
+    (shard,) = read_manifest(tmp_path / "cache").shards
+    keys = list(read_keys(tmp_path / "cache", shard))
+    assert keys == sorted(keys)
+    assert len(set(keys)) == 50
+
+
+def test_browsing(tmp_path):
+    build_cache(
+        write(tmp_path / "in.txt", *(f"photo {i}" for i in range(20))),
+        tmp_path / "cache",
+        ShoutAugmenter(),
+        shard_rows=6,
+    )
+    directory = tmp_path / "cache"
+    everything = records(directory)
+    assert head(directory, 8) == everything[:8]
+    assert head(directory, 99) == everything
+    drawn = sample(directory, 5, seed=1)
+    assert len({record.caption for record in drawn}) == 5
+    assert drawn == sample(directory, 5, seed=1)
+    assert sample(directory, 99, seed=1) == everything
+    assert find(directory, " photo  7").caption == "photo 7"
+    assert find(directory, "photo 99") is None
+
+
+def test_describe_may_hold_anything_json_cannot(tmp_path):
+    augmenter = ShoutAugmenter()
+    augmenter.describe = lambda: {"path": tmp_path}  # type: ignore[method-assign]
+    assert Config.of(augmenter, 0, 1).describe == {"path": str(tmp_path)}
+
+
+def test_the_progress_bar_tells_rates_acceptance_and_what_is_left(tmp_path, capsys):
+    source = write(tmp_path / "in.txt", *(f"photo {i}" for i in range(30)), "hopeless")
+    build_cache(source, tmp_path / "cache", ShoutAugmenter(delay=0.02), progress=True)
+    shown = capsys.readouterr().err
+    assert "31/31" in shown
+    assert "97% accepted" in shown  # 60 of 62
+    for unit in ("captions/s", "tokens/s", "<"):  # the bar puts "<" between time gone and time left
+        assert unit in shown

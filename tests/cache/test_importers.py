@@ -1,0 +1,128 @@
+"""Rewrites that exist already become a cache, and a cache becomes JSONL again."""
+
+import json
+
+import pytest
+
+from laclip_aug.augmenter import Rejection, Rewrite
+from laclip_aug.cache.browse import find
+from laclip_aug.cache.format import read_manifest
+from laclip_aug.cache.importers import export_jsonl
+from laclip_aug.cache.imports import ImportForm, import_cache
+from laclip_aug.cache.lookup import CaptionCache
+from laclip_aug.cache.readers import InputOptions
+from laclip_aug.cache.verify import verify_cache
+from laclip_aug.errors import CacheMismatchError, ConfigurationError, InputError
+
+
+def jsonl(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_columns(tmp_path):
+    source = jsonl(
+        tmp_path / "in.jsonl",
+        {"raw": "a dog", "synthetic": "dog", "fused": "a dog on grass"},
+        {"raw": "a cat", "synthetic": None, "fused": "a cat"},
+        {"raw": 5, "synthetic": "x", "fused": "x"},
+        {"raw": "a dog", "synthetic": "second", "fused": "second"},
+    )
+    form = ImportForm(rewrite_keys=("fused", "synthetic"), sources=("capsfusion", "synthetic"))
+    report = import_cache(source, tmp_path / "cache", form, InputOptions(caption_key="raw"))
+    assert (report.made, report.repeated, report.input.rows) == (2, 1, 4)
+    assert report.input.rejections == {"not-text": 1}
+    cache = CaptionCache(tmp_path / "cache")
+    assert cache.get("a dog") == (Rewrite("capsfusion", "a dog on grass"), Rewrite("synthetic", "dog"))
+    assert find(tmp_path / "cache", "a cat").rejections == (
+        Rejection("synthetic", "not-text"),
+        Rejection("capsfusion", "unchanged", "a cat"),
+    )
+    assert cache.sources == ("capsfusion", "synthetic")
+    assert read_manifest(tmp_path / "cache").config.augmenter == "import"
+    with pytest.raises(CacheMismatchError):
+        other = ImportForm(rewrite_keys=("fused",), sources=("other",))
+        import_cache(source, tmp_path / "cache", other, InputOptions(caption_key="raw"))
+
+
+def test_groups_of_several_captions_per_image(tmp_path):
+    source = tmp_path / "in.tsv"
+    source.write_text(
+        "filepath\tcaption_index\tcaption\n"
+        "1.jpg\t1\tdog runs\n1.jpg\t0\ta dog runs\n1.jpg\t2\ta brown dog\n"
+        "2.jpg\t0\ta cat\n"
+        "3.jpg\tx\ta cow\n"
+    )
+    report = import_cache(source, tmp_path / "cache", ImportForm(group_key="filepath", index_key="caption_index"))
+    cache = CaptionCache(tmp_path / "cache")
+    assert cache.get("a dog runs") == (Rewrite("human", "dog runs"), Rewrite("human", "a brown dog"))
+    assert cache.get("a cat") == ()
+    assert report.input.rejections == {"not-a-number": 1}
+    assert len(cache) == 2
+
+
+def test_lists_of_captions(tmp_path):
+    source = jsonl(
+        tmp_path / "in.jsonl", {"captions": ["a dog", "dog", "the dog"]}, {"captions": []}, {"captions": "x"}
+    )
+    report = import_cache(source, tmp_path / "cache", ImportForm(list_key="captions"))
+    assert CaptionCache(tmp_path / "cache").get("a dog") == (Rewrite("human", "dog"), Rewrite("human", "the dog"))
+    assert report.input.rejections == {"not-text": 2}
+
+
+def test_lines_as_released_with_the_paper(tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_text('1.jpg,"a dog, running"\n2.jpg,a cat\nbroken row\n')
+    (tmp_path / "gpt.txt").write_text("a dog that runs\ncat\nx y\n")
+    (tmp_path / "bard.txt").write_bytes(b"the dog runs\nthe cat\xff\nx y\n")
+    lines = (f"chatgpt={tmp_path / 'gpt.txt'}", f"bard={tmp_path / 'bard.txt'}")
+    report = import_cache(source, tmp_path / "cache", ImportForm(lines=lines))
+    cache = CaptionCache(tmp_path / "cache")
+    assert cache.sources == ("chatgpt", "bard")
+    assert cache.get("a dog, running") == (Rewrite("chatgpt", "a dog that runs"), Rewrite("bard", "the dog runs"))
+    assert report.cache.rejections == {"too-few-words": 1, "invalid-utf8": 1}
+    assert report.input.rejections == {"malformed-row": 1}
+    (tmp_path / "gpt.txt").write_text("one line only\n")
+    with pytest.raises(InputError, match=r"has 1 lines.*has 3 rows"):
+        import_cache(source, tmp_path / "other", ImportForm(lines=lines))
+    assert not (tmp_path / "other" / "lookup.lmdb").exists()
+
+
+def test_export_and_import_give_the_same_rewrites(tmp_path):
+    source = jsonl(
+        tmp_path / "in.jsonl",
+        *(
+            {"caption": f"photo {i} 猫", "loud": f"PHOTO {i}", "calm": f"a photo {i}" if i % 2 else ""}
+            for i in range(20)
+        ),
+    )
+    import_cache(source, tmp_path / "first", ImportForm(rewrite_keys=("loud", "calm")))
+    assert export_jsonl(tmp_path / "first", tmp_path / "out.jsonl") == 20
+    import_cache(tmp_path / "out.jsonl", tmp_path / "second", ImportForm())
+    first, second = CaptionCache(tmp_path / "first"), CaptionCache(tmp_path / "second")
+    assert len(second) == 20
+    assert set(second.sources) == {"loud", "calm"}
+    for i in range(20):
+        assert second.get(f"photo {i} 猫") == first.get(f"photo {i} 猫")
+    assert verify_cache(tmp_path / "second") == ([], [])
+    export_jsonl(tmp_path / "first", tmp_path / "full.jsonl", rejections=True)
+    rows = [json.loads(line) for line in (tmp_path / "full.jsonl").read_text().splitlines()]
+    assert sum(len(row["rejections"]) for row in rows) == 10
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (ImportForm(rewrite_keys=("x",), list_key="y"), "exclude each other"),
+        (ImportForm(index_key="i"), "--group-key; give both"),
+        (ImportForm(rewrite_keys=("x", "y"), sources=("z",)), "one --source for each"),
+        (ImportForm(list_key="x", sources=("y", "z")), "take one --source"),
+        (ImportForm(lines=("gpt.txt",)), "SOURCE=FILE"),
+        (ImportForm(rewrite_keys=("caption",)), "used twice"),
+        (ImportForm(), "nothing names what made these texts"),
+    ],
+)
+def test_forms_that_make_no_sense(tmp_path, form, message):
+    source = jsonl(tmp_path / "in.jsonl", {"caption": "a dog"})
+    with pytest.raises(ConfigurationError, match=message):
+        import_cache(source, tmp_path / "cache", form)

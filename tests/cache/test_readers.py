@@ -1,0 +1,220 @@
+"""Captions come in as open_clip's own loaders see them, and whatever is wrong with an input has a name."""
+
+import gzip
+import io
+import tarfile
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from laclip_aug.cache.readers import CaptionInput, InputOptions, expand, kind_of
+from laclip_aug.errors import ConfigurationError, InputError
+
+
+def read(*inputs, **options):
+    source = CaptionInput([str(path) for path in inputs], InputOptions(**options))
+    return list(source), source.log
+
+
+def tar(path, members):
+    with tarfile.open(path, "w") as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+ODD_TABLE = (
+    "filepath\ttitle\textra\n"
+    'a.jpg\t"quoted ""dog"" and\ta tab"\t1\n'
+    'b.jpg\t"two\nlines"\t1\n'
+    "c.jpg\tNA\t1\n"
+    "d.jpg\t\t1\n"
+    "e.jpg\t1984\t1\n"
+    "f.jpg\t  spaces  \t1\n"
+    "g.jpg\tit's 5\" wide\t1\n"
+    "h.jpg\tfew fields\n"
+    "i.jpg\ta\x00b\t1\n"
+    "j.jpg\tcafé 猫 🐕\t1\n"
+    "k.jpg\tTrue\t1\n"
+)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        ODD_TABLE,
+        "filepath\ttitle\na\t007\nb\t1e3\nc\t5\n",  # a column of numbers is rewritten by pandas
+        "filepath\ttitle\na\t1\nb\t\nc\t2\n",
+        "filepath\ttitle\na\tTrue\nb\tFalse\n",
+        "filepath\ttitle\n" + "".join(f"{i}.jpg\t{i}\n" for i in range(20_000)) + "x.jpg\ta dog\n",
+        "filepath\ttitle\n" + "a.jpg\ta dog\n" + "".join(f"{i}.jpg\t0{i}\n" for i in range(20_000)),
+    ],
+)
+def test_csv_captions_are_those_of_open_clip(tmp_path, table):
+    from open_clip_train.data import CsvDataset
+
+    path = tmp_path / "captions.tsv"
+    path.write_text(table, encoding="utf-8", newline="")
+    dataset = CsvDataset(str(path), None, "filepath", "title", sep="\t", tokenizer=None)
+    captions, log = read(path)
+    assert captions == [str(caption) for caption in dataset.captions]
+    assert log.rows == len(dataset)
+
+
+def test_csv_separator_and_column(tmp_path):
+    (tmp_path / "a.csv").write_text('url,caption\nu,"a dog, sitting"\n')
+    (tmp_path / "b.csv").write_text("filepath;my words\nu;a cat\n")
+    (tmp_path / "c.tsv").write_text("caption\turl\na cow\tu\n")
+    assert read(tmp_path / "a.csv")[0] == ["a dog, sitting"]
+    assert read(tmp_path / "b.csv", separator=";", caption_key="my words")[0] == ["a cat"]
+    assert read(tmp_path / "c.tsv")[0] == ["a cow"]
+    with pytest.raises(InputError, match="'nothing'; its columns are: url, caption"):
+        read(tmp_path / "a.csv", caption_key="nothing")
+    with pytest.raises(InputError, match=r"no column 'title' or 'caption' or 'text'.*filepath;my words"):
+        read(tmp_path / "b.csv")
+
+
+def test_tables_that_the_trainer_cannot_read_either(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_bytes(b"caption\turl\na dog\tu\ncaf\xe9\tu\n")
+    with pytest.raises(InputError, match=r"line 3 is not UTF-8.*iconv"):
+        read(path)
+    path.write_bytes(b"caption\turl\na dog\tu\na\tb\tc\n")
+    with pytest.raises(InputError, match="line 3, saw 3"):
+        read(path)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="empty"):
+        read(path)
+
+
+def test_jsonl(tmp_path):
+    path = tmp_path / "a.jsonl"
+    rows = [b'{"caption": "a dog"}', b"{broken", b'{"text": "other key"}', b'{"caption": null}', b"[1]", b""]
+    rows += [b'{"caption": "caf\xe9"}', b'{"caption": ["one", "two", 3]}', b"[" * 100_000, b'{"caption": "\\ud800"}']
+    path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(rows))
+    captions, log = read(path)
+    assert captions == ["a dog", "one", "two", "\ud800"]
+    assert log.rejections == {"malformed-row": 3, "missing-key": 1, "not-text": 2, "invalid-utf8": 1}
+    assert log.examples["invalid-utf8"] == [f"{path}: line 7"]
+    assert log.rows == 9
+    with gzip.open(tmp_path / "b.jsonl.gz", "wb") as file:
+        file.write(b'{"text": "a cat"}\n')
+    assert read(tmp_path / "b.jsonl.gz")[0] == ["a cat"]
+    path.write_bytes(b"a dog\na cat\n")
+    with pytest.raises(InputError, match="no line that is a JSON object"):
+        read(path)
+    path.write_bytes(b'{"raw": "a dog"}\n')
+    with pytest.raises(InputError, match="its columns are: raw"):
+        read(path)
+
+
+def test_parquet(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"caption": ["a dog", None, "a cat"], "n": [1, 2, 3]}), path)
+    captions, log = read(path)
+    assert captions == ["a dog", "a cat"]
+    assert (log.rows, dict(log.rejections), log.fraction) == (3, {"not-text": 1}, 1.0)
+    pd.DataFrame({"caption": [b"bytes"]}).to_parquet(path)
+    assert read(path)[1].rejections == {"invalid-utf8": 1}
+    broken = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\4\0\0\0"), pa.py_buffer(b"caf\xe9"))
+    pq.write_table(pa.table({"caption": broken}), path)
+    assert read(path)[1].rejections == {"invalid-utf8": 1}
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(InputError, match="no readable Parquet"):
+        read(path)
+
+
+def test_plain_text(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b'"a dog", he said\r\n\nbad \xff\n  a cat')
+    captions, log = read(path)
+    assert captions == ['"a dog", he said', "", "  a cat"]
+    assert log.rejections == {"invalid-utf8": 1}
+
+
+def test_tars_give_the_texts_that_webdataset_decodes(tmp_path):
+    import webdataset as wds
+
+    members = [
+        ("a/000.jpg", b"x"),
+        ("a/000.txt", b" a dog\n"),
+        ("a/001.txt", "café 猫".encode()),
+        ("a/001.JPG", b"x"),
+        ("a/002.jpg", b"x"),  # no caption
+        ("a/003.jpg", b"x"),
+        ("a/003.TXT", b"upper-case suffix"),
+        ("a/003.other.txt", b"another member"),
+        ("a/004.txt", b"bad \xff"),
+        ("a/004.jpg", b"x"),
+        ("__meta__/x.txt", b"not a sample"),
+    ]
+    path = tar(tmp_path / "0.tar", members)
+    captions, log = read(path)
+    assert captions == [" a dog\n", "café 猫", "upper-case suffix"]
+    assert log.rejections == {"no-caption": 1, "invalid-utf8": 1}
+    assert log.rows == 5
+
+    def ignore(error):
+        return True
+
+    pipeline = wds.DataPipeline(
+        wds.SimpleShardList([str(path)]),
+        wds.tarfile_to_samples(),
+        wds.select(lambda sample: "txt" in sample),
+        wds.map(lambda sample: {"__key__": sample["__key__"], "txt": sample["txt"]}),
+        wds.decode(handler=ignore),
+    )
+    assert captions == [sample["txt"] for sample in pipeline]
+
+
+def test_a_damaged_tar_is_counted_and_the_next_one_read(tmp_path):
+    first = tar(tmp_path / "0.tar", [("0.txt", b"a dog"), ("1.txt", b"x" * 3000)])
+    first.write_bytes(first.read_bytes()[:2000])
+    tar(tmp_path / "1.tar", [("0.txt", b"a cat")])
+    captions, log = read(tmp_path / "{0..1}.tar")
+    assert captions == ["a dog", "a cat"]
+    assert log.rejections == {"damaged-tar": 1}
+
+
+def test_a_tar_through_a_pipe(tmp_path):
+    path = tar(tmp_path / "0.tar", [("0.txt", b"a dog")])
+    assert read(f"pipe:cat {path}")[0] == ["a dog"]
+
+
+def test_names_of_inputs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("1.txt", "2.txt", "odd{1,2}.txt", "captions"):
+        (tmp_path / name).write_text(name + "\n")
+    assert expand(["{1..2}.txt"]) == ["1.txt", "2.txt"]
+    assert expand(["2.txt::1.txt"]) == ["2.txt", "1.txt"]
+    assert expand(["[0-9].txt"]) == ["1.txt", "2.txt"]
+    assert expand(["odd{1,2}.txt"]) == ["odd{1,2}.txt"]
+    for wrong, message in (
+        ("3.txt", "no such file: 3.txt"),
+        ("{1..3}.txt", "3.txt"),
+        (".", "directory"),
+        ("{1.txt", "brace"),
+    ):
+        with pytest.raises(InputError, match=message):
+            expand([wrong])
+    with pytest.raises(InputError, match="no input"):
+        expand([])
+    with pytest.raises(InputError, match="--input-format"):
+        kind_of("captions")
+    assert read("captions", format="text")[0] == ["captions"]
+    with pytest.raises(ConfigurationError, match="did you mean 'text'"):
+        CaptionInput(["1.txt"], InputOptions(format="txt"))
+
+
+def test_progress_knows_how_far_it_is(tmp_path):
+    for name in ("1.txt", "2.txt"):
+        (tmp_path / name).write_text("a dog\n" * 50)
+    source = CaptionInput([str(tmp_path / "{1..2}.txt")])
+    seen = [source.log.fraction for _ in source]
+    assert seen == sorted(seen)
+    assert seen[60] > 0.5
+    assert source.log.fraction == 1.0

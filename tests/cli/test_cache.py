@@ -1,0 +1,121 @@
+"""``laclip-aug cache`` and its actions."""
+
+import json
+
+import pytest
+
+from laclip_aug.cli import main
+
+
+@pytest.fixture
+def directory(tmp_path, capsys):
+    source = tmp_path / "in.txt"
+    source.write_text("".join(f"photo {i}\n" for i in range(30)) + "hopeless\n\n")
+    arguments = ["--augmenter", "shout", "--shard-rows", "10"]
+    assert main(["build", str(source), "--cache", str(tmp_path / "cache"), *arguments]) == 0
+    capsys.readouterr()
+    return tmp_path / "cache"
+
+
+def run(capsys, *arguments):
+    status = main(["cache", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return status, captured.out + captured.err
+
+
+def test_info(directory, capsys):
+    status, text = run(capsys, "info", directory)
+    assert status == 0
+    for line in (
+        "augmenter: shout (fingerprint shout-1 !)",
+        "sources: loud, calm; texts per caption: 2; seed: 0",
+        "captions: 32, with a rewrite: 30, tokens: 186",
+        "rewrites, calm: 30",
+        "rejections, too-loud: 2",
+        "32 rows, refused: empty 1",
+    ):
+        assert line in text
+
+
+def test_show(directory, capsys):
+    status, text = run(capsys, "show", directory, "photo  3")
+    assert status == 0
+    assert text.startswith("photo 3\n  loud: PHOTO 3 ")
+    status, text = run(capsys, "show", directory, "hopeless")
+    assert "loud, rejected, too-loud: HOPELESS" in text
+    assert run(capsys, "show", directory, "--head", 3)[1].count("\n  loud") == 3
+    first = run(capsys, "show", directory, "--sample", 4, "--seed", 7)
+    assert first == run(capsys, "show", directory, "--sample", 4, "--seed", 7)
+    assert run(capsys, "show", directory, "a bird") == (
+        2,
+        f"laclip-aug: error: the cache does not know 'a bird'; try: laclip-aug cache show {directory} --head 5\n",
+    )
+    assert run(capsys, "show", directory, "a bird", "--head", 3)[0] == 2
+
+
+def test_verify_says_what_is_damaged(directory, capsys):
+    assert run(capsys, "verify", directory) == (0, "sound\n")
+    shard = directory / "shard-000001.parquet"
+    sound = shard.read_bytes()
+    damaged = bytearray(sound)
+    damaged[len(sound) // 2] ^= 1
+    shard.write_bytes(damaged)
+    status, text = run(capsys, "verify", directory)
+    assert status == 1
+    assert "shard-000001.parquet is damaged" in text
+    shard.unlink()
+    status, text = run(capsys, "verify", directory)
+    assert (status, "shard-000001.parquet is missing" in text) == (1, True)
+    shard.write_bytes(sound)
+    lookup = directory / "lookup.lmdb"
+    content = bytearray(lookup.read_bytes())
+    content[content.index(b"PHOTO 17 ")] ^= 1
+    lookup.write_bytes(content)
+    status, text = run(capsys, "verify", directory)
+    assert (status, "lookup.lmdb is damaged" in text, "cache compile" in text) == (1, True, True)
+    assert run(capsys, "compile", directory)[0] == 0
+    assert run(capsys, "verify", directory) == (0, "sound\n")
+
+
+def test_verify_compares_the_lookup_with_the_shards(directory, capsys, tmp_path):
+    # a lookup that is whole in itself, but of another cache
+    (tmp_path / "in.txt").write_text("".join(f"photo {i}\n" for i in range(30)) + "hopeful\n\n")
+    other = tmp_path / "other"
+    build = ["build", str(tmp_path / "in.txt"), "--cache", str(other), "--augmenter", "shout", "--shard-rows", "10"]
+    assert main(build) == 0
+    manifest = json.loads((directory / "manifest.json").read_text())
+    manifest["lookup"] = json.loads((other / "manifest.json").read_text())["lookup"]
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    (directory / "lookup.lmdb").write_bytes((other / "lookup.lmdb").read_bytes())
+    capsys.readouterr()
+    status, text = run(capsys, "verify", directory)
+    assert status == 1
+    assert "1 captions whose lookup entry differs" in text
+
+
+def test_import_and_export(tmp_path, capsys):
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"raw": "a dog", "fused": "a dog on grass"}\n{"raw": "a cat", "fused": ""}\n')
+    keys = ["--caption-key", "raw", "--rewrite-key", "fused", "--source", "capsfusion"]
+    status, text = run(capsys, "import", source, "--cache", tmp_path / "cache", *keys)
+    assert status == 0
+    assert "rewrites, capsfusion: 1" in text
+    assert "rejections, empty: 1" in text
+    status, text = run(capsys, "export", tmp_path / "cache", tmp_path / "out.jsonl")
+    assert (status, text) == (0, f"2 records in {tmp_path / 'out.jsonl'}\n")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert {row["caption"]: row["rewrites"] for row in rows} == {
+        "a dog": [{"source": "capsfusion", "text": "a dog on grass"}],
+        "a cat": [],
+    }
+
+
+def test_a_directory_that_is_no_cache(tmp_path, capsys):
+    for action in ("info", "verify", "compile", "show"):
+        status, text = run(capsys, action, tmp_path)
+        assert status == 2
+        assert "is no rewrite cache" in text
+    assert list(tmp_path.iterdir()) == []
+    status, text = run(capsys, "export", tmp_path, tmp_path / "out.jsonl")
+    assert status == 2
+    assert not list(tmp_path.glob("out*"))

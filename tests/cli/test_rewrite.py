@@ -1,0 +1,116 @@
+"""``laclip-aug rewrite``, and how a command line names an augmenter."""
+
+import argparse
+import json
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from laclip_aug.augmenter import Outcome, Rejection, Rewrite
+from laclip_aug.cli import main
+from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
+from laclip_aug.cli.rewrite import _as_text
+from laclip_aug.errors import ConfigurationError, UnknownNameError
+
+COMMAND = Path(sysconfig.get_path("scripts")) / "laclip-aug"
+FAST = ["--n-threads", "1", "--n-slots", "4", "--max-new-tokens", "8", "--max-attempts", "1", "--variants", "1"]
+
+
+def test_rewrites_and_rejections_are_printed(tiny_gguf, capsys) -> None:
+    caption = "a dog runs on the beach"
+    assert main(["rewrite", caption, "--n", "4", "--model", str(tiny_gguf), *FAST]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == caption
+    assert sum(line.split()[0] in ("chatgpt", "bard", "mscoco", "human") for line in lines[1:]) == 4
+    assert any(" of 4 rewrites; " in line for line in lines)
+
+
+def test_json_has_one_object_per_caption_in_order(tiny_gguf, capsys) -> None:
+    captions = ["a cat", "a\ndog", "", "a cat"]
+    argv = ["rewrite", *captions, "--json", "--n", "1", "--model", str(tiny_gguf), "--strategies", "human", *FAST]
+    assert main(argv) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["caption"] for row in rows] == captions
+    assert all(len(row["rewrites"]) + len(row["rejections"]) == 1 for row in rows)
+    assert rows[2]["rejections"] == [{"source": "human", "reason": "source-empty", "text": ""}]
+    assert rows[0] == rows[3]
+
+
+def test_the_table_is_readable_and_cannot_move_the_cursor() -> None:
+    outcome = Outcome(
+        "a dog\x1b[2J",
+        (Rewrite("human", "the dog"), Rewrite("mscoco", "a dog stands")),
+        (Rejection("human", "echo", "a dog"), Rejection("bard", "empty"), Rejection("human", "echo", "A\nDOG \ud800")),
+    )
+    assert _as_text(outcome, 4).splitlines() == [
+        "a dog\\x1b[2J",
+        "  human   the dog",
+        "  mscoco  a dog stands",
+        "2 of 4 rewrites; 3 rejected: echo 2, empty 1",
+        "  human   echo: a dog",
+        "  bard    empty",
+        "  human   echo: A DOG \\ud800",
+    ]
+
+
+def test_the_installed_command_runs_another_augmenter() -> None:
+    argv = ["rewrite", "a dog runs on the beach", "--augmenter", "eda", "--n", "2", "--json"]
+    done = subprocess.run([COMMAND, *argv], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)
+    assert len(row["rewrites"]) + len(row["rejections"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--augmenter", "lmm"], "unknown augmenter 'lmm'; did you mean 'llm'"),
+        (["--model", "no/such.gguf"], "no/such.gguf"),
+        (["--model", "m.gguf", "--strategies", "chatgtp"], "did you mean 'chatgpt'"),
+        (["--model", "m.gguf", "--examples", "none.tsv"], "cannot read none.tsv"),
+        (["--model", "m.gguf", "--option", "windw=3"], "did you mean 'window'"),
+        (["--model", "m.gguf", "--option", "window"], "no key=value"),
+        (["--base-url", "http://127.0.0.1:1/v1"], "pass --model NAME"),
+    ],
+)
+def test_errors_say_what_to_do(argv, message, capsys) -> None:
+    assert main(["rewrite", "a dog", *argv]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("laclip-aug: error: ") and message in error
+
+
+def test_every_llm_option_is_a_parameter_and_reaches_it(tiny_gguf) -> None:
+    argv = [
+        "--model",
+        str(tiny_gguf),
+        "--strategies",
+        "human",
+        "--option",
+        "window=7",
+        "--temperature",
+        "0",
+        "--no-reproducible",
+    ]
+    parser = argparse.ArgumentParser()
+    add_augmenter_arguments(parser, argv)
+    augmenter = augmenter_from(parser.parse_args([*argv, *FAST]))
+    described = augmenter.describe()
+    augmenter.close()
+    assert augmenter.sources == ("human",) and described["sampling"]["temperature"] == 0
+    assert described["backend"]["mode"] == "fast" and described["prompt"]["variants"] == 1
+
+
+def test_options_given_twice_and_unknown_ones() -> None:
+    def parsed(*argv: str) -> argparse.Namespace:
+        parser = argparse.ArgumentParser()
+        add_augmenter_arguments(parser, argv)
+        return parser.parse_args(argv)
+
+    with pytest.raises(ConfigurationError, match="'window' is given twice"):
+        augmenter_from(parsed("--window", "3", "--option", "window=4"))
+    with pytest.raises(ConfigurationError, match="'max_attempts' is given twice"):
+        augmenter_from(parsed("--option", "max-attempts=3", "--option", "max_attempts=4"))
+    with pytest.raises(UnknownNameError, match="unknown augmenter"):
+        parsed("--augmenter=nothing")
