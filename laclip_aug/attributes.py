@@ -7,9 +7,10 @@ attributes are therefore read off by rule, for English captions, and compared as
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
-_COLOURS = {
+_COLOURS: dict[str, str] = {
     **{
         word: word
         for word in (
@@ -19,7 +20,8 @@ _COLOURS = {
         ).split()
     },
     "grey": "gray",
-    "gold": "gold",
+    "greyish": "gray",
+    "grayish": "gray",
     "golden": "gold",
     "blonde": "blond",
     "blond": "blond",
@@ -30,49 +32,48 @@ _COLOURS = {
     "brownish": "brown",
     "whitish": "white",
     "blackish": "black",
-    "oranges": "",  # the fruit
+    "pinkish": "pink",
+    "purplish": "purple",
 }
-_NUMBERS = {
-    word: str(value)
-    for value, words in {
-        0: "zero",
-        2: "two pair couple both twin twins duo",
-        3: "three trio triple triplets",
-        4: "four quartet",
-        5: "five",
-        6: "six",
-        7: "seven",
-        8: "eight",
-        9: "nine",
-        10: "ten",
-        11: "eleven",
-        12: "twelve dozen",
-        13: "thirteen",
-        14: "fourteen",
-        15: "fifteen",
-        16: "sixteen",
-        17: "seventeen",
-        18: "eighteen",
-        19: "nineteen",
-        20: "twenty",
-        30: "thirty",
-        40: "forty",
-        50: "fifty",
-        60: "sixty",
-        70: "seventy",
-        80: "eighty",
-        90: "ninety",
-        100: "hundred",
-        1000: "thousand",
-        1000000: "million",
-    }.items()
-    for word in words.split()
+_UNITS = {
+    word: value
+    for value, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen".split()
+    )
 }
-_NEGATIONS = frozenset("no not without never none nobody nothing neither nor nowhere cannot hardly barely".split())
+_TENS = {
+    word: 10 * value for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
+}
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 1000000}
+_GROUPS = {"duo": "2", "trio": "3", "triplets": "3", "quartet": "4"}
+_ORDINALS = {
+    word: f"#{value}"
+    for value, word in enumerate("first second third fourth fifth sixth seventh eighth ninth tenth".split(), 1)
+}
+# Words that may stand for a number and may not: "a pair of jeans" is one thing, "both" often has no number beside it.
+# They make good a number elsewhere ("two dogs", "a pair of dogs") but neither ask for one nor bring one in.
+_LOOSE = {
+    "pair": "2",
+    "pairs": "2",
+    "couple": "2",
+    "both": "2",
+    "twin": "2",
+    "twins": "2",
+    "double": "2",
+    "triple": "3",
+}
+_LOOSE |= _ORDINALS
+_NEGATIONS = frozenset(
+    "no not without never none nobody nothing neither nor nowhere cannot hardly barely "
+    "dont doesnt didnt isnt arent wasnt werent wont cant couldnt hasnt havent".split()
+)
 
-COLOURS: frozenset[str] = frozenset(word for word, canonical in _COLOURS.items() if canonical)
+COLOURS: frozenset[str] = frozenset(_COLOURS)
 """The colour words known here, lower case."""
-NUMBER_WORDS: frozenset[str] = frozenset(_NUMBERS) | {"one", "single", "half", "once", "twice"}
+NUMBER_WORDS: frozenset[str] = frozenset(
+    {*_UNITS, *_TENS, *_SCALES, *_GROUPS, *_LOOSE, "single", "half", "once", "twice"}
+)
 """Words that count, lower case. ``attributes`` leaves out "one" and "single", which trade places with "a"."""
 NEGATIONS: frozenset[str] = _NEGATIONS
 """Words that negate, lower case; words in -n't negate too."""
@@ -84,32 +85,91 @@ SPATIAL: frozenset[str] = frozenset(
 """Prepositions and nouns of place, lower case."""
 
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?")
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """The canonical colours (``grey`` is ``gray``), numbers (``two`` and ``a pair`` are ``2``) and negation."""
+    """The canonical colours (``grey`` is ``gray``), numbers (``two`` is ``2``, ``2nd`` is ``#2``) and negation.
+
+    ``loose`` holds numbers that the text may mean: ``a pair``, ``both``, ``the second``.
+    """
 
     colours: frozenset[str]
     numbers: frozenset[str]
     negated: bool
+    loose: frozenset[str] = frozenset()
+
+    def lost_numbers(self, text: Attributes) -> frozenset[str]:
+        """The numbers of this caption that ``text`` does not have."""
+        return self.numbers - text.numbers - text.loose
+
+    def added_numbers(self, text: Attributes) -> frozenset[str]:
+        """The numbers of ``text`` that this caption does not have."""
+        return text.lost_numbers(self)
 
 
 def attributes(text: str) -> Attributes:
     """Read colours, numbers and negation off ``text``.
 
-    ``attributes("Two grey cats, no dog")`` is ``Attributes({"gray"}, {"2"}, True)``. "one" counts as an article.
+    ``attributes("Two grey cats, no dog")`` is ``Attributes({"gray"}, {"2"}, True)``. "one" counts as an article, unless
+    it is part of a larger number. Numbers in words and in digits are the same: "twenty-five", "25"; "2 million".
     """
-    colours, numbers, negated = set(), set(), False
-    for word in _WORD.findall(text.lower()):
+    words = _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+    colours, numbers, loose, negated = set(), set(), set(), False
+    at = 0
+    while at < len(words):
+        word = words[at]
+        following = words[at + 1] if at + 1 < len(words) else ""
+        used, number = _number(words, at)
+        if used:
+            if number != "1":
+                numbers.add(number)
+            at += used
+            continue
         if colour := _COLOURS.get(word):
             colours.add(colour)
-        elif number := _NUMBERS.get(word):
-            numbers.add(number)
-        elif word[0].isdigit():
-            value = word.replace(",", "")
-            if value != "1":
-                numbers.add(value)
+        elif group := _GROUPS.get(word):
+            numbers.add(group)
+        elif possible := _LOOSE.get(word):
+            loose.add(possible)
+        elif (word == "no" and following[:1].isdecimal()) or (word == "not" and following == "only"):
+            pass  # "No. 5" numbers a thing, "not only ... but" adds one; neither negates
         elif word in _NEGATIONS or word.endswith(("n't", "n’t")):
             negated = True
-    return Attributes(frozenset(colours), frozenset(numbers), negated)
+        at += 1
+    return Attributes(frozenset(colours), frozenset(numbers), negated, frozenset(loose))
+
+
+def _number(words: list[str], start: int) -> tuple[int, str]:
+    """How many of ``words`` from ``start`` make up a number, and which: ``["two", "dozen"]`` -> ``(2, "24")``."""
+    word = words[start]
+    if word[0].isdecimal():
+        rest = words[start + 1] if start + 1 < len(words) else ""
+        plain = word.replace(",", "") if _THOUSANDS.fullmatch(word) else word.replace(",", ".")
+        if not plain.isdecimal():
+            return 1, plain
+        if len(plain) > 18:
+            return 1, plain  # an identifier; int() would refuse a very long one
+        value = int(plain)
+        if rest in ("st", "nd", "rd", "th"):
+            return 2, f"#{value}"
+        return (2, str(value * _SCALES[rest])) if rest in _SCALES else (1, str(value))
+    total = current = 0
+    at, last = start, ""
+    while at < len(words):
+        word = words[at]
+        if word in _UNITS and last in ("", "tens", "scale") and not (last == "tens" and not 0 < _UNITS[word] < 10):
+            current, last = current + _UNITS[word], "unit"
+        elif word in _TENS and last in ("", "scale"):
+            current, last = current + _TENS[word], "tens"
+        elif word in _SCALES and last != "scale":
+            scale = _SCALES[word]
+            current = max(current, 1) * scale
+            if scale >= 1000:
+                total, current = total + current, 0
+            last = "scale"
+        else:
+            break
+        at += 1
+    return at - start, str(total + current)

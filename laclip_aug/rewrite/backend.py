@@ -44,15 +44,24 @@ class Job:
 class Completion:
     """What became of a job.
 
-    ``text`` ends before the first line break that follows a visible character. ``finish`` is ``"stop"`` (line or
-    text ended by the model), ``"length"`` (cut at the token limit) or ``"error"`` (``text`` then says why; the prompt could not
-    be run, other jobs go on). ``tokens`` counts the tokens generated.
+    ``text`` is the first line that has a visible character, without the white space around it (:func:`first_line`).
+    ``finish`` is ``"stop"`` (line or text ended by the model), ``"length"`` (cut at the token limit) or ``"error"``
+    (``text`` then says why; the prompt could not be run, other jobs go on). ``tokens`` counts the tokens generated.
     """
 
     job: Job
     text: str
     finish: Literal["stop", "length", "error"]
     tokens: int
+
+
+def first_line(text: str) -> tuple[str, bool]:
+    """The first line of ``text`` that is not blank, stripped; and whether a line break ends it.
+
+    ``"\\n a dog \\nmore"`` -> ``("a dog", True)``, ``" a dog"`` -> ``("a dog", False)``. ``\\r`` breaks lines too.
+    """
+    line, line_break, _ = text.lstrip().replace("\r", "\n").partition("\n")
+    return line.rstrip(), bool(line_break)
 
 
 class Backend(Protocol):

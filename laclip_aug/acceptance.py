@@ -1,0 +1,135 @@
+"""Whether a text may stand for a caption, whatever made it: the checks that need nothing but the two texts.
+
+Each check is a small function that answers whether to reject. ``TEXT_CHECKS`` names them in the order in which they are
+asked, so that the first reason that applies is the one counted. LLM rewriting adds checks about prompts to these;
+back-translation uses them as they are.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cached_property
+
+from laclip_aug.attributes import Attributes, attributes
+
+TEXT_REASONS: dict[str, str] = {
+    "empty": "nothing is left of the text",
+    "unprintable": "control, private or undecodable characters, or no letter at all",
+    "too-short": "fewer than two words",
+    "repetition": "it goes round in circles",
+    "too-long": "over CLIP's 77 tokens, so its end would not be seen",
+    "echo": "the caption again, but for case and punctuation",
+    "duplicate": "the same as another rewrite of this caption",
+    "number-changed": "a number that the caption does not have",
+    "number-lost": "a number of the caption is missing",
+    "colour-added": "a colour that the caption does not have",
+    "colour-lost": "a colour of the caption is missing",
+    "negation-added": "the text negates, the caption does not",
+    "negation-lost": "the caption negates, the text does not",
+}
+"""Every reason of ``TEXT_CHECKS``, with its meaning. The names are stable."""
+
+CLIP_CONTEXT = 77
+
+_REPEATED_UNIT = re.compile(r"([^\W\d]|[^\d]{2,20}?)\1{3,}")
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+_CLIP_SPECIALS = 2
+# CLIP lower-cases, repairs and unescapes before it counts, which may add a few bytes: İ, for one, becomes three.
+_SURELY_FITS = 60
+_LONGEST_WORTH_COUNTING = 4096
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A text and its caption, with what the checks look at. ``others`` are the caption's texts accepted before."""
+
+    caption: str
+    text: str
+    others: Collection[str] = ()
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The words of ``text``, folded."""
+        return folded(self.text).split()
+
+    @cached_property
+    def before(self) -> Attributes:
+        """The attributes of the caption."""
+        return attributes(self.caption)
+
+    @cached_property
+    def after(self) -> Attributes:
+        """The attributes of ``text``."""
+        return attributes(self.text)
+
+
+def folded(text: str) -> str:
+    """``text`` for comparison: compatibility forms, case and all but letters, digits and their marks taken away.
+
+    >>> folded("A dog's  «Life»!")
+    'a dog s life'
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join("".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in plain).split())
+
+
+def word_count(text: str) -> int:
+    """Words of ``text``; two letters of a script without spaces (Chinese, Japanese, Thai, ...) count as a word."""
+    unspaced = len(_UNSPACED.findall(text))
+    return len(folded(_UNSPACED.sub(" ", text)).split()) + (unspaced + 1) // 2
+
+
+def _unprintable(draft: Draft) -> bool:
+    kinds = [unicodedata.category(c) for c in draft.text if c not in "\u200c\u200d"]
+    no_letter = not any(kind[0] in "LN" for kind in kinds)
+    return no_letter or "\ufffd" in draft.text or not {"Cc", "Cf", "Cs", "Co", "Cn"}.isdisjoint(kinds)
+
+
+def _repetition(draft: Draft) -> bool:
+    """A unit of letters four times in a row, a group of up to four words three times, or few different words."""
+    words = draft.words
+    if _REPEATED_UNIT.search(draft.text.casefold()):
+        return True
+    for size in range(1, 5):
+        for start in range(len(words) - 3 * size + 1):
+            group = words[start : start + size]
+            if group == words[start + size : start + 2 * size] == words[start + 2 * size : start + 3 * size]:
+                return True
+    return len(words) >= 10 and len(set(words)) < len(words) / 2
+
+
+def _too_long(draft: Draft) -> bool:
+    size = len(draft.text.encode("utf-8", "surrogatepass"))
+    if size <= _SURELY_FITS:
+        return False
+    if size > _LONGEST_WORTH_COUNTING or len(draft.text.split()) > CLIP_CONTEXT - _CLIP_SPECIALS:
+        return True  # a word is a token at least
+    from laclip_aug.openclip import clip_token_count
+
+    return clip_token_count(draft.text) > CLIP_CONTEXT
+
+
+TEXT_CHECKS: dict[str, Callable[[Draft], bool]] = {
+    "empty": lambda draft: not draft.text,
+    "unprintable": _unprintable,
+    "too-short": lambda draft: word_count(draft.text) < 2,
+    "repetition": _repetition,
+    "too-long": _too_long,
+    "echo": lambda draft: folded(draft.text) == folded(draft.caption),
+    "duplicate": lambda draft: folded(draft.text) in {folded(other) for other in draft.others},
+    "number-changed": lambda draft: bool(draft.before.added_numbers(draft.after)),
+    "number-lost": lambda draft: bool(draft.before.lost_numbers(draft.after)),
+    "colour-added": lambda draft: bool(draft.after.colours - draft.before.colours),
+    "colour-lost": lambda draft: bool(draft.before.colours - draft.after.colours),
+    "negation-added": lambda draft: draft.after.negated and not draft.before.negated,
+    "negation-lost": lambda draft: draft.before.negated and not draft.after.negated,
+}
+"""Reason → check, in the order in which they are asked."""
+
+
+def reason_against(draft: Draft) -> str | None:
+    """The name of the first check that rejects ``draft``, or None if its text may stand for its caption."""
+    return next((reason for reason, check in TEXT_CHECKS.items() if check(draft)), None)

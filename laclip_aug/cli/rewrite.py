@@ -1,0 +1,72 @@
+"""Rewrite captions and show what came of it, rejections and their reasons included.
+
+examples:
+  laclip-aug rewrite "a dog runs on the beach" --n 4
+  laclip-aug rewrite "a dog runs on the beach" --model model.gguf --strategies human,mscoco
+  laclip-aug rewrite "a dog runs on the beach" --augmenter eda --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+
+from laclip_aug.augmenter import Outcome
+from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
+
+SUMMARY = "rewrite a caption and show the rewrites, and what was rejected and why"
+
+
+def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Add the options of ``laclip-aug rewrite``."""
+    parser.add_argument("captions", nargs="+", metavar="CAPTION", help="a caption; several may be given")
+    parser.add_argument("--n", type=int, metavar="N", help="rewrites of each caption (default: one of each strategy)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed draws other texts (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per caption instead")
+    add_augmenter_arguments(parser, argv)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the rewrites of each caption, in the order given."""
+    with closing(augmenter_from(args)) as augmenter:
+        n = len(augmenter.sources) if args.n is None else args.n
+        outcomes = {
+            outcome.caption: outcome for outcome in augmenter.outcomes(dict.fromkeys(args.captions), n, args.seed)
+        }
+    for number, caption in enumerate(args.captions):
+        if args.json:
+            print(json.dumps(_as_json(outcomes[caption])))
+        else:
+            print(("\n" if number else "") + _as_text(outcomes[caption], n))
+    return 0
+
+
+def _as_json(outcome: Outcome) -> dict[str, object]:
+    return {
+        "caption": outcome.caption,
+        "rewrites": [{"source": r.source, "text": r.text} for r in outcome.rewrites],
+        "rejections": [{"source": r.source, "reason": r.reason, "text": r.text} for r in outcome.rejections],
+        "tokens": outcome.tokens,
+    }
+
+
+def _as_text(outcome: Outcome, n: int) -> str:
+    width = max((len(r.source) for made in (outcome.rewrites, outcome.rejections) for r in made), default=0)
+    lines = [_printable(outcome.caption)]
+    lines += [f"  {r.source:<{width}}  {_printable(r.text)}" for r in outcome.rewrites]
+    made, rejected = len(outcome.rewrites), len(outcome.rejections)
+    counts = ", ".join(
+        f"{reason} {count}" for reason, count in Counter(r.reason for r in outcome.rejections).most_common()
+    )
+    lines.append(f"{made} of {n} rewrites" + (f"; {rejected} rejected: {counts}" if rejected else "; none rejected"))
+    lines += [f"  {r.source:<{width}}  {r.reason}: {_printable(r.text)}".rstrip(" :") for r in outcome.rejections]
+    return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    """``text`` on one line of a terminal: nothing in it can move the cursor, and a lone surrogate can be written."""
+    shown = "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
+    return shown if len(shown) <= 300 else shown[:299] + "…"

@@ -1,0 +1,53 @@
+"""The command-line options of the LLM augmenter. Each ``dest`` is a parameter of ``LLMAugmenter``."""
+
+from __future__ import annotations
+
+import argparse
+
+from laclip_aug.rewrite.backends import BACKENDS
+from laclip_aug.rewrite.examples import STRATEGIES
+
+
+def add_llm_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add them. An option that is not given stays None, which keeps the constructor's default."""
+    what = parser.add_argument_group("what to rewrite with")
+    what.add_argument(
+        "--model",
+        metavar="PATH|hf:REPO/FILE[@REVISION]",
+        help="a GGUF file, or one on the Hugging Face hub; with --base-url the model's name there (default: embedded)",
+    )
+    what.add_argument(
+        "--strategies", metavar="A,B", help=f"manners of rewriting, in order (default: {','.join(STRATEGIES)})"
+    )
+    what.add_argument("--prompt", metavar="LAYOUT", help="in-context (default) or chat, for instruct models")
+    what.add_argument(
+        "--examples",
+        action="append",
+        metavar="[STRATEGY=]PATH",
+        help="own example pairs: .jsonl, .tsv, a COCO captions .json, or a LaCLIP .py file; may be repeated",
+    )
+    what.add_argument("--variants", type=int, metavar="N", help="fixed prompts per strategy (default: 8)")
+    draw = parser.add_argument_group("how to draw and what to accept")
+    draw.add_argument("--temperature", type=float, metavar="T", help="default: 0.9; 0 is greedy")
+    draw.add_argument("--top-p", type=float, metavar="P", help="default: 0.95")
+    draw.add_argument("--max-new-tokens", type=int, metavar="N", help="default: 77")
+    draw.add_argument("--max-attempts", type=int, metavar="N", help="rounds until a rewrite is accepted (default: 3)")
+    draw.add_argument("--candidates", type=int, metavar="N", help="completions a round, the best is kept (default: 1)")
+    draw.add_argument("--allow", metavar="A,B", help="rejection reasons to let pass, for example cut,colour-added")
+    engine = parser.add_argument_group("engine")
+    engine.add_argument("--backend", metavar="NAME", help=f"{', '.join(BACKENDS)} (default: llama.cpp)")
+    engine.add_argument("--n-gpu-layers", type=int, metavar="N", help="-1 for all; default: all if the build can")
+    engine.add_argument("--n-threads", type=int, metavar="N", help="CPU threads")
+    engine.add_argument("--n-slots", type=int, metavar="N", help="completions that advance together")
+    engine.add_argument("--n-ctx", type=int, metavar="N", help="tokens of one completion, prompt included")
+    engine.add_argument(
+        "--reproducible",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="texts that do not depend on what runs beside them (default: on a CPU)",
+    )
+    engine.add_argument(
+        "--window", type=int, metavar="N", help="captions worked on at a time (default: 2,048 texts' worth)"
+    )
+    engine.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible server, such as llama-server or vLLM")
+    engine.add_argument("--concurrency", type=int, metavar="N", help="requests under way at a server")

@@ -1,0 +1,53 @@
+"""Which engine runs a model: names for the command line, and what each can be told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from laclip_aug.errors import ConfigurationError, UnknownNameError
+from laclip_aug.rewrite.backend import Backend, Sampling
+
+LOCAL_OPTIONS = ("n_gpu_layers", "n_threads", "n_slots", "n_ctx", "reproducible")
+HTTP_OPTIONS = ("base_url", "concurrency")
+BACKENDS: dict[str, tuple[str, ...]] = {
+    "llama.cpp": LOCAL_OPTIONS,
+    "llama.cpp-plain": LOCAL_OPTIONS,
+    "http": HTTP_OPTIONS,
+}
+"""Name → the options that it takes besides the model and the sampling."""
+
+
+def open_backend(name: str, model: str | None, sampling: Sampling, options: dict[str, Any]) -> Backend:
+    """The engine ``name`` with ``model`` loaded; ``options`` at None keep the engine's defaults.
+
+    Raises:
+        UnknownNameError: there is no such engine; suggests the nearest.
+        ConfigurationError: an option is not one of this engine, or no model is given.
+        ModelError, MissingExtraError: see the engines.
+    """
+    if name not in BACKENDS:
+        raise UnknownNameError("backend", name, BACKENDS)
+    given = {option: value for option, value in options.items() if value is not None}
+    for option in given:
+        if option not in BACKENDS[name]:
+            fitting = ", ".join(other for other, known in BACKENDS.items() if option in known)
+            raise ConfigurationError(
+                f"{option} is no option of backend {name!r}; leave it out, or use one of: {fitting}"
+            )
+    if name == "http":
+        from laclip_aug.rewrite.http import HTTPBackend
+
+        if "base_url" not in given:
+            raise ConfigurationError(
+                "the http backend needs the server's address; pass --base-url, for example http://127.0.0.1:8080/v1"
+            )
+        if model is None:
+            raise ConfigurationError("the http backend needs the model's name on the server; pass --model NAME")
+        return HTTPBackend(given.pop("base_url"), model, sampling, **given)
+    if model is None:
+        raise ConfigurationError(f"backend {name!r} needs a model; pass --model PATH or --model hf:REPO/FILE")
+    from laclip_aug.rewrite import llamacpp
+
+    if name == "llama.cpp":
+        return llamacpp.LlamaCppBackend(model, sampling, **given)
+    return llamacpp.PlainLlamaBackend(model, sampling, **given)

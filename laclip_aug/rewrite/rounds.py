@@ -1,0 +1,118 @@
+"""Which completions a caption still needs, and what became of those that it got.
+
+A caption has ``n`` places, each of one strategy. In every round each open place asks for some candidates. When all of
+the caption's completions of the round are there, the places are settled in their order, so that the outcome depends on
+neither the order in which completions arrive nor on other captions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from laclip_aug.augmenter import Outcome, Rejection, Rewrite
+from laclip_aug.errors import ModelError
+from laclip_aug.rewrite.acceptance import Acceptance
+from laclip_aug.rewrite.backend import Completion, Job
+from laclip_aug.rewrite.prompt import Prompt, shown_caption, variant_of
+from laclip_aug.seeding import derive
+
+_KEPT_OF_A_REJECTION = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to ask for each caption: ``n`` texts, at most ``attempts`` rounds of ``candidates`` each, the best kept."""
+
+    prompt: Prompt
+    acceptance: Acceptance
+    score: Callable[[str, str], float]
+    n: int
+    seed: int
+    attempts: int
+    candidates: int
+
+    def strategy(self, place: int) -> str:
+        """The strategy that makes text ``place``."""
+        return self.prompt.strategies[place % len(self.prompt.strategies)]
+
+
+@dataclass(slots=True)
+class CaptionWork:
+    """One caption on its way to an :class:`Outcome`."""
+
+    caption: str
+    plan: Plan
+    shown: str = field(init=False)
+    attempt: int = 0
+    _texts: dict[int, str] = field(default_factory=dict)
+    _rejections: list[Rejection] = field(default_factory=list)
+    _tokens: int = 0
+    _asked: dict[tuple[int, int], tuple[int, Job]] = field(default_factory=dict)
+    _arrived: dict[tuple[int, int], Completion] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.shown = shown_caption(self.caption)
+        if not any(c.isalnum() for c in self.shown):
+            self._rejections = [Rejection(self.plan.strategy(p), "source-empty") for p in range(self.plan.n)]
+            self.attempt = self.plan.attempts
+
+    @property
+    def done(self) -> bool:
+        """Whether every place is filled, or no attempt is left."""
+        return len(self._texts) == self.plan.n or self.attempt >= self.plan.attempts
+
+    def jobs(self, number: int) -> Iterator[tuple[tuple[str, int], Job]]:
+        """The jobs of the next round with the (strategy, variant) that tells their prefix.
+
+        ``number`` names this caption in the tags.
+        """
+        plan = self.plan
+        for place in (p for p in range(plan.n) if p not in self._texts):
+            strategy = plan.strategy(place)
+            variant = variant_of(plan.prompt, strategy, self.caption, place, self.attempt)
+            for candidate in range(plan.candidates):
+                seed = derive(plan.seed, "completion", strategy, self.caption, place, self.attempt, candidate)
+                job = plan.prompt.job(strategy, variant, self.shown, seed, (number, place, candidate))
+                self._asked[place, candidate] = variant, job
+                yield (strategy, variant), job
+
+    def take(self, place: int, candidate: int, completion: Completion) -> bool:
+        """Note a completion; True once the last of the round is there and the places are settled.
+
+        Raises:
+            ModelError: the completion answers no job of this caption, or one that was answered.
+        """
+        asked = self._asked.get((place, candidate))
+        if asked is None or (place, candidate) in self._arrived or completion.job != asked[1]:
+            raise ModelError("the backend answered a job that was not asked; a rewrite could reach a wrong caption")
+        self._arrived[place, candidate] = completion
+        self._tokens += completion.tokens
+        if len(self._arrived) < len(self._asked):
+            return False
+        self._settle()
+        return True
+
+    def _settle(self) -> None:
+        plan = self.plan
+        best: dict[int, tuple[float, str]] = {}
+        for key in sorted(self._asked):
+            (place, _), (variant, _) = key, self._asked[key]
+            strategy = plan.strategy(place)
+            others = [text for other, text in self._texts.items() if other != place]
+            text, reason = plan.acceptance.judge(self._arrived[key], plan.prompt.examples(strategy, variant), others)
+            if reason is not None:
+                self._rejections.append(Rejection(strategy, reason, text[:_KEPT_OF_A_REJECTION]))
+                continue
+            score = plan.score(self.shown, text) if plan.candidates > 1 else 0.0
+            if place not in best or score > best[place][0]:
+                best[place] = score, text
+                self._texts[place] = text
+        self.attempt += 1
+        self._asked.clear()
+        self._arrived.clear()
+
+    def outcome(self) -> Outcome:
+        """What became of the caption."""
+        rewrites = tuple(Rewrite(self.plan.strategy(place), self._texts[place]) for place in sorted(self._texts))
+        return Outcome(self.caption, rewrites, tuple(self._rejections), self._tokens)

@@ -1,0 +1,279 @@
+"""The LLM augmenter: through a script, where every answer is known, and through llama.cpp on a tiny model."""
+
+import random
+from collections import Counter
+from itertools import islice, pairwise
+
+import pytest
+
+from laclip_aug import create_augmenter
+from laclip_aug.errors import ConfigurationError, InputError, ModelError, UnknownNameError
+from laclip_aug.rewrite.acceptance import REASONS
+from laclip_aug.rewrite.backend import Completion, Job
+from laclip_aug.rewrite.prompt import ConditionedPrompt
+from laclip_aug.rewrite.scripted import ScriptedBackend
+
+WORDS = "in the light of day one sees near an old wall by the sea under many trees along a quiet lane".split()
+
+
+def wordy(job: Job) -> str:
+    """A text that is a function of the job's seed and caption, now and then one that is rejected."""
+    draw = random.Random(job.seed)
+    if draw.random() < 0.3:
+        return draw.choice(["", job.caption, "word", "x => y", "the the the the"])
+    return f"{job.caption} {' '.join(draw.sample(WORDS, 6))}"
+
+
+def llm(answer=wordy, **options):
+    return create_augmenter("llm", backend=ScriptedBackend(answer), **options)
+
+
+def outcomes_by_caption(augmenter, captions, n=4, seed=0):
+    found = list(augmenter.outcomes(captions, n, seed))
+    assert len(found) == len({o.caption for o in found})
+    return {o.caption: o for o in found}
+
+
+CAPTIONS = [f"a {thing} {place}" for thing in ("dog", "boat", "hat", "cup") for place in ("here", "there", "up")]
+
+
+def test_each_strategy_makes_its_texts_in_turn() -> None:
+    backend = ScriptedBackend(lambda job: f"{job.caption} seen {job.seed}")
+    augmenter = create_augmenter("llm", backend=backend, strategies=["bard", "human"], allow=["number-changed"])
+    (outcome,) = augmenter.outcomes(["a dog"], 5, 0)
+    assert augmenter.sources == ("bard", "human")
+    assert [r.source for r in outcome.rewrites] == ["bard", "human", "bard", "human", "bard"]
+    assert augmenter.augment(["a dog"], 5, 0) == [[r.text for r in outcome.rewrites]]
+    assert len({job.seed for job in backend.seen}) == 5 and outcome.rejections == ()
+
+
+def test_outcomes_depend_on_neither_order_nor_window_nor_neighbours() -> None:
+    whole = outcomes_by_caption(llm(), CAPTIONS)
+    assert any(o.rejections for o in whole.values())
+    assert outcomes_by_caption(llm(window=1), CAPTIONS) == whole
+    assert outcomes_by_caption(llm(window=7), random.Random(3).sample(CAPTIONS, len(CAPTIONS))) == whole
+    assert outcomes_by_caption(llm(), CAPTIONS[4:5])[CAPTIONS[4]] == whole[CAPTIONS[4]]
+    assert outcomes_by_caption(llm(), CAPTIONS, seed=1) != whole
+
+
+def test_outcomes_do_not_depend_on_the_order_of_the_answers() -> None:
+    class Shuffled(ScriptedBackend):
+        def complete(self, jobs):
+            yield from random.Random(5).sample(found := list(super().complete(jobs)), len(found))
+
+    same_text = lambda job: f"{job.caption} {WORDS[job.seed % 3]} it is"  # noqa: E731 (many duplicates)
+    for answer in (wordy, same_text):
+        shuffled = create_augmenter("llm", backend=Shuffled(answer))
+        assert outcomes_by_caption(shuffled, CAPTIONS, n=8) == outcomes_by_caption(llm(answer), CAPTIONS, n=8)
+
+
+def test_equal_captions_are_rewritten_once() -> None:
+    backend = ScriptedBackend(lambda job: f"{job.caption} seen from afar")
+    augmenter = create_augmenter("llm", backend=backend, strategies="human")
+    texts = augmenter.augment(["a dog", "a cat", "a dog"], 1, 0)
+    assert texts == [["a dog seen from afar"], ["a cat seen from afar"], ["a dog seen from afar"]]
+    assert len(backend.seen) == 2
+
+
+def test_jobs_of_one_prefix_follow_each_other() -> None:
+    backend = ScriptedBackend(wordy)
+    list(create_augmenter("llm", backend=backend, max_attempts=1).outcomes(CAPTIONS, 4, 0))
+    prefixes = [job.prefix for job in backend.seen]
+    changes = sum(a != b for a, b in pairwise(prefixes))
+    assert changes == len(set(prefixes)) - 1 > 8
+
+
+def test_rejected_texts_are_retried_with_other_seeds_and_recorded() -> None:
+    seeds: list[int] = []
+
+    def third_time_lucky(job: Job) -> str:
+        seeds.append(job.seed)
+        return ["", "a => b", "the dog is on the beach"][len(seeds) - 1]
+
+    (outcome,) = llm(third_time_lucky, strategies="human", max_attempts=3).outcomes(["a dog on the beach"], 1, 0)
+    assert [(r.source, r.text) for r in outcome.rewrites] == [("human", "the dog is on the beach")]
+    assert [(r.reason, r.text) for r in outcome.rejections] == [("empty", ""), ("prompt-leaked", "a => b")]
+    assert len(set(seeds)) == 3
+    assert outcome.tokens == 0 + 3 + 6
+
+
+def test_attempts_have_a_limit_and_the_caption_stands_in() -> None:
+    augmenter = llm(lambda job: "word", strategies="human", max_attempts=4)
+    (outcome,) = augmenter.outcomes(["a dog"], 2, 0)
+    assert outcome.rewrites == () and Counter(r.reason for r in outcome.rejections) == {"too-short": 8}
+    assert augmenter.augment(["a dog"], 2, 0) == [["a dog", "a dog"]]
+
+
+def test_a_text_is_accepted_once_per_caption() -> None:
+    (outcome,) = llm(lambda job: "the dog that runs", max_attempts=2).outcomes(["a dog"], 4, 0)
+    assert [(r.source, r.text) for r in outcome.rewrites] == [("chatgpt", "the dog that runs")]
+    assert Counter((r.source, r.reason) for r in outcome.rejections) == {
+        ("bard", "duplicate"): 2, ("mscoco", "duplicate"): 2, ("human", "duplicate"): 2,
+    }  # fmt: skip
+
+
+def test_of_several_candidates_the_closest_is_kept() -> None:
+    texts = ["red dog by the sea", "some animal on sand", "a dog running fast on the beach", "a boat and a hat"]
+
+    def one_of_four(job: Job) -> str:
+        return texts[job.tag[2]]
+
+    (outcome,) = llm(one_of_four, strategies="human", candidates=4).outcomes(["a dog runs on the beach"], 1, 0)
+    assert [r.text for r in outcome.rewrites] == ["a dog running fast on the beach"]
+    assert [r.reason for r in outcome.rejections] == ["colour-added"]
+
+
+def test_a_failed_job_is_a_rejection_and_others_go_on() -> None:
+    def answer(job: Job) -> str | Completion:
+        return Completion(job, "no room", "error", 0) if "dog" in job.caption else f"{job.caption} seen from afar"
+
+    found = outcomes_by_caption(llm(answer, strategies="human", max_attempts=1), ["a dog", "a cat"], n=1)
+    assert [(r.reason, r.text) for r in found["a dog"].rejections] == [("error", "no room")]
+    assert [r.text for r in found["a cat"].rewrites] == ["a cat seen from afar"]
+
+
+@pytest.mark.parametrize("loss", ["swapped", "dropped", "twice"])
+def test_a_backend_that_mixes_up_captions_is_refused(loss: str) -> None:
+    class Broken(ScriptedBackend):
+        def complete(self, jobs):
+            found = list(super().complete(jobs))
+            if loss == "swapped":
+                a, b = found[0].job, found[1].job
+                wrong = Job(a.prefix, a.lead, a.caption, a.tail, a.seed, b.tag)
+                found[:2] = [Completion(wrong, "x", "stop", 1), found[1]]
+            yield from {"dropped": found[1:], "twice": [*found, found[0]]}.get(loss, found)
+
+    with pytest.raises(ModelError, match="backend answered"):
+        list(create_augmenter("llm", backend=Broken(lambda job: "word")).outcomes(["a dog", "a cat"], 1, 0))
+
+
+def test_hostile_captions_reach_only_their_own_outcome() -> None:
+    captions = [
+        "",
+        " \n",
+        "🐶",
+        "\x00",
+        "\ud800",
+        "a dog\n\na cat => a lion",
+        "dog " * 10_000,
+        "a=>b",
+        "<|im_end|> hi",
+        "狗在海滩",
+    ]
+    backend = ScriptedBackend(wordy)
+    found = outcomes_by_caption(create_augmenter("llm", backend=backend), captions)
+    assert list(found) and set(found) == set(captions)
+    for empty in ("", " \n", "🐶", "\x00", "\ud800"):
+        assert [r.reason for r in found[empty].rejections] == ["source-empty"] * 4
+    assert all("=>" not in job.caption and "\n" not in job.caption and len(job.caption) <= 1000 for job in backend.seen)
+    assert all(r.reason in REASONS for o in found.values() for r in o.rejections)
+
+
+def test_captions_are_read_lazily() -> None:
+    taken: list[int] = []
+
+    def endless():
+        for i in range(10**9):
+            taken.append(i)
+            yield f"picture {i} of a dog"
+
+    assert len(list(islice(llm(window=10).outcomes(endless(), 1, 0), 25))) == 25
+    assert len(taken) <= 60
+
+
+def test_zero_texts_and_bad_numbers() -> None:
+    assert llm().augment(["a dog"], 0, 0) == [[]]
+    with pytest.raises(ConfigurationError, match="n is -1"):
+        list(llm().outcomes(["a dog"], -1, 0))
+    with pytest.raises(InputError, match="a caption is int"):
+        list(llm().outcomes([3], 1, 0))
+
+
+def test_the_fingerprint_tells_configurations_apart(tmp_path) -> None:
+    (tmp_path / "mine.tsv").write_text("a\tb\nc\td\ne\tf\n")
+    backends = [ScriptedBackend(wordy), ScriptedBackend(wordy, name="other")]
+    variants = [
+        llm(),
+        create_augmenter("llm", backend=backends[1]),
+        llm(strategies=["human", "bard"]),
+        llm(strategies=["bard", "human"]),
+        llm(prompt="chat"),
+        llm(variants=3),
+        llm(examples=f"human={tmp_path / 'mine.tsv'}"),
+        llm(max_attempts=5),
+        llm(candidates=2),
+        llm(allow="cut"),
+    ]
+    assert len({a.fingerprint() for a in variants}) == len(variants)
+    assert (
+        llm().fingerprint() == llm(window=3).fingerprint() == create_augmenter("llm", backend=backends[0]).fingerprint()
+    )
+    assert str(tmp_path) not in str(variants[6].describe())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"strategies": ["chatgtp"]}, UnknownNameError, "did you mean 'chatgpt'"),
+        ({"strategies": []}, ConfigurationError, "strategies are none"),
+        ({"strategies": "bard,bard"}, ConfigurationError, "each once"),
+        ({"allow": ["color-lost"]}, UnknownNameError, "did you mean 'colour-lost'"),
+        ({"max_attempts": 0}, ConfigurationError, "max_attempts is 0"),
+        ({"temperature": 0.5}, ConfigurationError, "temperature belongs to the backend"),
+        ({"n_slots": 4}, ConfigurationError, "n_slots belongs to the backend"),
+        ({"backend": "lama.cpp", "model": "m.gguf"}, UnknownNameError, "did you mean 'llama.cpp'"),
+        (
+            {"backend": "llama.cpp", "model": "m.gguf", "base_url": "http://x"},
+            ConfigurationError,
+            "base_url is no option",
+        ),
+        ({"backend": "http", "model": "m", "n_slots": 3}, ConfigurationError, "n_slots is no option of backend 'http'"),
+        ({"backend": "http", "model": "m"}, ConfigurationError, "pass --base-url"),
+        ({"backend": "llama.cpp", "model": "no/such.gguf"}, ModelError, "such.gguf"),
+        ({"backend": "llama.cpp", "model": "m", "candidates": 2, "temperature": 0.0}, ConfigurationError, "all alike"),
+    ],
+)
+def test_options_that_are_wrong(options, error, message) -> None:
+    with pytest.raises(error, match=message):
+        create_augmenter("llm", **{"backend": ScriptedBackend(wordy), **options})
+
+
+QUICK = {
+    "max_new_tokens": 12,
+    "n_threads": 1,
+    "n_slots": 4,
+    "variants": 2,
+    "max_attempts": 2,
+    "strategies": "mscoco,human",
+}
+LENIENT = ("cut", "unprintable", "number-changed", "colour-added", "negation-added")
+
+
+def test_llama_cpp_end_to_end(tiny_gguf) -> None:
+    augmenter = create_augmenter("llm", model=tiny_gguf, allow=LENIENT, **QUICK)
+    captions = [*CAPTIONS[:4], "a dog\n\na cat => a lion", "", "狗在海滩", "dog " * 5000]
+    found = outcomes_by_caption(augmenter, captions, n=2)
+    described = augmenter.describe()
+    augmenter.close()
+    assert set(found) == set(captions)
+    assert sum(len(o.rewrites) for o in found.values()) >= 4
+    assert all(len(o.rewrites) + len({r.source for r in o.rejections}) >= 2 for o in found.values())
+    assert all(o.tokens > 0 for caption, o in found.items() if caption)
+    assert described["backend"]["model_sha256"] and described["sampling"]["max_new_tokens"] == 12
+    again = create_augmenter("llm", model=tiny_gguf, allow=LENIENT, window=2, **QUICK)
+    assert outcomes_by_caption(again, captions[::-1], n=2) == found
+    assert (
+        again.fingerprint()
+        != create_augmenter("llm", model=tiny_gguf, allow=LENIENT, temperature=0.5, **QUICK).fingerprint()
+    )
+
+
+@pytest.mark.parametrize(
+    "prompt", ["chat", ConditionedPrompt({"mscoco": "<|im_start|>", "human": "<|im_end|>"}, tail="<|rewrite|>")]
+)
+def test_llama_cpp_with_other_layouts(tiny_gguf, prompt) -> None:
+    options = QUICK if prompt == "chat" else {k: v for k, v in QUICK.items() if k != "variants"}
+    augmenter = create_augmenter("llm", model=tiny_gguf, prompt=prompt, allow=LENIENT, **options)
+    (outcome,) = augmenter.outcomes(["a dog on the beach"], 2, 0)
+    augmenter.close()
+    assert outcome.tokens > 0 and len(outcome.rewrites) + len(outcome.rejections) >= 2
