@@ -1,0 +1,300 @@
+"""llama.cpp in this process: the batched engine, and the plain loop that it is measured against.
+
+The only module that knows a name of llama_cpp. It uses the low-level interface, whose mistakes end the process, so all
+that could is checked before a call.
+
+In the reproducible mode each sequence has a cache of its own, each step gives every running sequence one token, and a
+step holds at least two sequences. A completion then goes through the same arithmetic whatever runs beside it: on a CPU
+its text depends on neither the batch nor the number of slots. The fast mode keeps all sequences in one cache and reads
+prompts in one go; rounding then depends on the neighbours. On a GPU neither mode promises equal texts.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from laclip_aug.errors import MissingExtraError, ModelError
+from laclip_aug.rewrite.backend import Completion, Job
+from laclip_aug.rewrite.batch import TokenBatch
+from laclip_aug.rewrite.chat import chat_renderer
+from laclip_aug.rewrite.engine import LocalBackend, Settings, Wanted, choose_gpu_layers, refuse_unusable
+from laclip_aug.rewrite.models import ModelFile, resolve_model
+from laclip_aug.rewrite.scheduler import EMPTY_PROMPT, Draft, Feed, Scheduler
+from laclip_aug.rewrite.tokens import check_byte_pieces, special_texts
+
+_STEP_TOKENS = 512
+
+
+class _Log:
+    """llama.cpp's own messages: its last errors are kept for ours, all are shown only if asked for."""
+
+    verbose = False
+    errors: ClassVar[deque[str]] = deque(maxlen=3)
+    callback: Any = None
+
+    @classmethod
+    def receive(cls, level: int, text: bytes, _: Any) -> None:
+        line = text.decode("utf-8", "replace")
+        if cls.verbose:
+            sys.stderr.write(line)
+        if level == 3 and line.strip():  # GGML_LOG_LEVEL_ERROR
+            cls.errors.append(line.strip())
+
+
+@functools.cache
+def _library() -> Any:
+    try:
+        import llama_cpp
+    except ImportError as error:
+        raise MissingExtraError("llm", "llama_cpp") from error
+    _Log.callback = llama_cpp.llama_log_callback(_Log.receive)
+    llama_cpp.llama_log_set(_Log.callback, ctypes.c_void_p(0))
+    return llama_cpp
+
+
+def _set(parameters: Any, **values: Any) -> Any:
+    """Fill a ctypes structure. It would take a name that it does not have without a word."""
+    known = {name for name, _ in parameters._fields_}
+    for name, value in values.items():
+        if name not in known:
+            kind = type(parameters).__name__
+            raise ModelError(f"llama-cpp-python lacks {kind}.{name}; install a version in >=0.3.36,<0.4")
+        setattr(parameters, name, value)
+    return parameters
+
+
+class _Model:
+    """A loaded model with its vocabulary. ``load`` is how, if not by llama.cpp's own function; then it also frees."""
+
+    def __init__(self, wanted: Wanted, load: Callable[[str, int], Any] | None = None) -> None:
+        self.lib = _library()
+        _Log.verbose = wanted.verbose
+        self.n_gpu_layers = choose_gpu_layers(wanted.n_gpu_layers, bool(self.lib.llama_supports_gpu_offload()))
+        self.file: ModelFile = resolve_model(wanted.reference)
+        self._owned, self._pieces = load is None, dict[int, bytes]()
+        _Log.errors.clear()
+        self.pointer = (load or self._load)(str(self.file.path), self.n_gpu_layers)
+        if not self.pointer:
+            raise ModelError(
+                f"llama.cpp cannot load {self.file.name} ({'; '.join(_Log.errors) or 'no reason given'}). The file is "
+                "truncated or damaged, or needs a newer llama-cpp-python: fetch it again, or upgrade"
+            )
+        try:
+            self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, path: str, layers: int) -> Any:
+        parameters = _set(self.lib.llama_model_default_params(), n_gpu_layers=layers)
+        return self.lib.llama_model_load_from_file(os.fsencode(path), parameters)
+
+    def _read(self) -> None:
+        lib, model = self.lib, self.pointer
+        self.vocab = vocab = lib.llama_model_get_vocab(model)
+        self.n_vocab = int(lib.llama_vocab_n_tokens(vocab))
+        self.n_ctx_train = int(lib.llama_model_n_ctx_train(model))
+        refuse_unusable(
+            self.file.name,
+            {
+                "an encoder": lib.llama_model_has_encoder(model),
+                "a recurrent state": lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model),
+                "diffusion in place of a causal decoder": lib.llama_model_is_diffusion(model),
+                "no vocabulary": not self.n_vocab or lib.llama_vocab_type(vocab) == lib.LLAMA_VOCAB_TYPE_NONE,
+            },
+        )
+        texts = [self._text(token) for token in range(self.n_vocab)]
+        kinds = [int(lib.llama_vocab_get_attr(vocab, token)) for token in range(self.n_vocab)]
+        if lib.llama_vocab_type(vocab) == lib.LLAMA_VOCAB_TYPE_SPM:
+            check_byte_pieces(texts, self.file.name)
+        user = [bool(kind & lib.LLAMA_TOKEN_ATTR_USER_DEFINED) for kind in kinds]
+        control = [bool(kind & lib.LLAMA_TOKEN_ATTR_CONTROL) for kind in kinds]
+        self.specials, self.markup = special_texts(texts, control, user)
+        bos = int(lib.llama_vocab_bos(vocab))
+        self.bos = bos if bos >= 0 and lib.llama_vocab_get_add_bos(vocab) else None
+        self.space_prefix = b"".join(self.piece(token) for token in self.tokenize("x", False)).startswith(b" ")
+        self.ends = functools.cache(lambda token: bool(lib.llama_vocab_is_eog(vocab, token)))
+
+    def _text(self, token: int) -> str:
+        return str(self.lib.llama_vocab_get_text(self.vocab, token).decode("utf-8", "replace")) if token >= 0 else ""
+
+    def tokenize(self, text: str, special: bool) -> list[int]:
+        data = text.encode("utf-8", "replace")  # a lone surrogate becomes "?"
+        size = len(data) + 16
+        while True:
+            tokens = (self.lib.llama_token * size)()
+            count = self.lib.llama_tokenize(self.vocab, data, len(data), tokens, size, False, special)
+            if count >= 0:
+                return list(tokens[:count])
+            size = -count
+
+    def piece(self, token: int) -> bytes:
+        if token not in self._pieces:
+            buffer = ctypes.create_string_buffer(1024)  # far above the longest piece of any vocabulary
+            size = self.lib.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, False)
+            if size < 0:
+                raise ModelError(f"token {token} of {self.file.name} stands for {-size} bytes; its file may be damaged")
+            self._pieces[token] = buffer.raw[:size]
+        return self._pieces[token]
+
+    def chat(self) -> Callable[[str], str] | None:
+        """What wraps a user message in the model's own template; None if the file holds none."""
+        template = self.lib.llama_model_chat_template(self.pointer, None)
+        if not template:
+            return None
+        bos, eos = self.lib.llama_vocab_bos(self.vocab), self.lib.llama_vocab_eos(self.vocab)
+        return chat_renderer(template.decode("utf-8", "replace"), self._text(bos), self._text(eos), self.file.name)
+
+    def close(self) -> None:
+        if self.pointer and self._owned:
+            self.lib.llama_model_free(self.pointer)
+        self.pointer = None
+
+
+class _Decoder:
+    """A context: sequences 0 to n_slots - 1 generate, those above hold prefixes."""
+
+    def __init__(self, model: _Model, settings: Settings) -> None:
+        self._lib = lib = model.lib
+        self._n_vocab, self.uniform = model.n_vocab, settings.reproducible
+        self.n_slots, self.n_holders = settings.n_slots, settings.n_prefixes
+        sequences = self.n_slots + self.n_holders
+        self.most_tokens = max(_STEP_TOKENS, sequences)
+        parameters = _set(
+            lib.llama_context_default_params(),
+            n_ctx=settings.n_ctx * sequences if self.uniform else settings.kv_cells,
+            n_batch=self.most_tokens,
+            n_ubatch=self.most_tokens,
+            n_seq_max=sequences,
+            n_outputs_max=sequences,
+            n_threads=settings.n_threads,
+            n_threads_batch=settings.n_threads,
+            # Without flash attention: measured faster here, and a lone row's keys are then never split among threads.
+            flash_attn_type=lib.LLAMA_FLASH_ATTN_TYPE_DISABLED if self.uniform else lib.LLAMA_FLASH_ATTN_TYPE_AUTO,
+            kv_unified=not self.uniform,
+        )
+        _Log.errors.clear()
+        self.pointer = lib.llama_init_from_model(model.pointer, parameters)
+        if not self.pointer:
+            raise ModelError(
+                f"llama.cpp cannot make {sequences} sequences of {settings.n_ctx} tokens ({'; '.join(_Log.errors)}); "
+                "lower n_slots or n_ctx"
+            )
+        self._memory = lib.llama_get_memory(self.pointer)
+        self._lengths = [0] * sequences
+        self._arrays = TokenBatch(self.most_tokens, sequences)
+        self._batch = _set(lib.llama_batch(), **self._arrays.pointers())
+
+    def load(self, holder: int, tokens: Sequence[int]) -> bool:
+        self.unload(holder)
+        parts = [tokens[start : start + self.most_tokens] for start in range(0, len(tokens), self.most_tokens)]
+        return all(self.step([Feed(self.n_slots + holder, part, False)]) is not None for part in parts)
+
+    def unload(self, holder: int) -> None:
+        self.trim(self.n_slots + holder, 0)
+
+    def copy(self, holder: int, slot: int) -> None:
+        source = self.n_slots + holder
+        self.trim(slot, 0)
+        if self._lengths[source]:  # whole sequences only: a part of one cannot go to another cache
+            self._lib.llama_memory_seq_cp(self._memory, source, slot, -1, -1)
+        self._lengths[slot] = self._lengths[source]
+
+    def trim(self, slot: int, length: int) -> None:
+        if self.pointer:
+            self._lib.llama_memory_seq_rm(self._memory, slot, length, -1)
+            self._lengths[slot] = min(length, self._lengths[slot])
+
+    def step(self, feeds: Sequence[Feed]) -> npt.NDArray[np.float32] | None:
+        self._batch.n_tokens = self._arrays.fill(feeds, self._lengths)
+        code = self._lib.llama_decode(self.pointer, self._batch)
+        if code == 1:  # no room in the cache; nothing has changed
+            return None
+        if code:
+            raise ModelError(f"llama.cpp failed to compute (code {code}); lower n_slots or n_ctx if memory is short")
+        for feed in feeds:
+            self._lengths[feed.slot] += len(feed.tokens)
+        rows = sum(feed.scores for feed in feeds)
+        if not rows:
+            return np.empty((0, self._n_vocab), np.float32)
+        return np.ctypeslib.as_array(self._lib.llama_get_logits(self.pointer), shape=(rows, self._n_vocab))
+
+    def close(self) -> None:
+        if self.pointer:
+            self._lib.llama_free(self.pointer)
+            self.pointer = None
+
+
+class LlamaCppBackend(LocalBackend):
+    """The batched engine of this module. For arguments and errors see :class:`LocalBackend`."""
+
+    name = "llama.cpp"
+
+    def _load(self, wanted: Wanted) -> _Model:
+        self._native = _Model(wanted)
+        return self._native
+
+    def _open(self) -> None:
+        self._decoder = _Decoder(self._native, self.settings)
+        self._scheduler = Scheduler(self._decoder, self.model, self.prompt, self.sampling)
+
+    def _run(self, jobs: Iterator[Job]) -> Iterator[Completion]:
+        return self._scheduler.run(jobs)
+
+    def _release(self) -> None:
+        self._decoder.close()
+
+
+class PlainLlamaBackend(LocalBackend):
+    """One completion after another through ``llama_cpp.Llama``, which keeps what a prompt shares with the one before.
+
+    For arguments and errors see :class:`LocalBackend`; slots, prefixes and cells do not apply.
+    """
+
+    name = "llama.cpp-plain"
+
+    def _load(self, wanted: Wanted) -> _Model:
+        _, _, n_ctx, threads, verbose = wanted
+
+        def load(path: str, layers: int) -> Any:
+            options = {"n_ctx": n_ctx, "n_gpu_layers": layers, "n_threads": threads, "n_threads_batch": threads}
+            try:
+                self._llama = _library().Llama(path, verbose=verbose, **options)
+            except ValueError:  # llama.cpp has said why
+                return None
+            return self._llama.model
+
+        return _Model(wanted, load)
+
+    def _open(self) -> None:
+        pass
+
+    def _run(self, jobs: Iterator[Job]) -> Iterator[Completion]:
+        for job in jobs:
+            prompt = self.prompt(job)
+            draft = Draft(job, self.sampling, self.model)
+            if not prompt.suffix:
+                yield draft.failed(EMPTY_PROMPT)
+                continue
+
+            def choose(_: Any, scores: npt.NDArray[np.float32], draft: Draft = draft) -> npt.NDArray[np.float32]:
+                only = np.full_like(scores, -np.inf)
+                only[draft.choose(scores) or 0] = 0
+                return only
+
+            # Greedy decoding is llama.cpp's own; Llama applies temperature last, so other draws are made by ours.
+            processors = _library().LogitsProcessorList([choose]) if self.sampling.temperature else None
+            tokens = self._llama.generate([*prompt.prefix, *prompt.suffix], temp=0.0, logits_processor=processors)
+            yield next(done for token in tokens if (done := draft.add(token)))
+
+    def _release(self) -> None:
+        self._llama.close()

@@ -1,0 +1,285 @@
+"""The HTTP backend against a real server on this machine that misbehaves on demand."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+
+from laclip_aug.errors import BackendError, ConfigurationError
+from laclip_aug.rewrite.backend import Job, Sampling
+from laclip_aug.rewrite.http import HTTPBackend, _retry_after
+
+KEY = "sk-very-secret-key"
+
+
+class Server(ThreadingHTTPServer):
+    """Answers each request with the next entry of ``script``, then with good completions."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.script: list[tuple[int, dict[str, str], bytes]] = []
+        self.seen: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        self.lock = threading.Lock()
+        self.busy = self.most_busy = 0
+        self.delay = 0.0
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.seen.append((self.path, dict(self.headers), body))
+            self.server.busy += 1
+            self.server.most_busy = max(self.server.most_busy, self.server.busy)
+            scripted = self.server.script.pop(0) if self.server.script else None
+        time.sleep(self.server.delay)
+        if scripted is None:
+            chat = self.path.endswith("/chat/completions")
+            prompt = body["messages"][0]["content"] if chat else body["prompt"]
+            text = f" rewritten {len(prompt)} \nand more"
+            choice = {"message": {"content": text}} if chat else {"text": text}
+            answer = {"choices": [{**choice, "finish_reason": "length"}], "usage": {"completion_tokens": 7}}
+            scripted = 200, {}, json.dumps(answer).encode()
+        code, headers, data = scripted
+        with self.server.lock:
+            self.server.busy -= 1
+        self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def backend(server: Server, **options: Any) -> HTTPBackend:
+    return HTTPBackend(server.url, "some-model", **{"backoff": 0.01, "concurrency": 4, "retries": 3, **options})
+
+
+def job(caption: str = "a dog", seed: int = 5, **options: Any) -> Job:
+    return Job("prefix", "\n\n", caption, " =>", seed, tag=caption, **options)
+
+
+def test_completions_and_chat(server: Server) -> None:
+    http = backend(server)
+    (plain,) = http.complete([job(seed=2**40 + 9)])
+    assert (plain.text, plain.finish, plain.tokens) == ("rewritten 16", "stop", 7)
+    (chat,) = http.complete([job(chat=True)])
+    assert chat.text == "rewritten 16"
+    (path, _, body), (chat_path, _, chat_body) = server.seen
+    assert path == "/v1/completions"
+    assert body == {
+        "model": "some-model",
+        "prompt": "prefix\n\na dog =>",
+        "max_tokens": 77,
+        "temperature": 0.9,
+        "top_p": 0.95,
+        "top_k": 0,
+        "min_p": 0.0,
+        "samplers": ["temperature", "top_p"],
+        "seed": (2**40 + 9) % 2**31,
+        "stop": ["\n\n"],
+        "stream": False,
+    }
+    assert chat_path == "/v1/chat/completions"
+    assert chat_body["messages"] == [{"role": "user", "content": "prefix\n\na dog =>"}]
+    assert chat_body["seed"] == 5
+    http.close()
+
+
+def test_hostile_captions_reach_the_server_as_valid_text(server: Server) -> None:
+    http = backend(server)
+    captions = ["", "\ud800 lone", "a\0b", "日本 => \n\n x", "</s>", "x" * 10_000]
+    assert {c.job.caption for c in http.complete(job(caption) for caption in captions)} == set(captions)
+    prompts = {body["prompt"] for _, _, body in server.seen}
+    assert "prefix\n\n? lone =>" in prompts
+    assert "prefix\n\na\0b =>" in prompts
+    http.close()
+
+
+def test_failures_that_pass_are_retried(server: Server) -> None:
+    server.script = [
+        (429, {"Retry-After": "0.05"}, b"slow down"),
+        (500, {}, b"oops"),
+        (200, {}, b"<html>no json"),
+    ]
+    http = backend(server)
+    (done,) = http.complete([job()])
+    assert (done.text, len(server.seen)) == ("rewritten 16", 4)
+    server.script = [(200, {}, b'{"choices": []}'), (200, {}, b"[1]"), (503, {"Retry-After": "Wed, 1 Jan"}, b"")]
+    (done,) = http.complete([job()])
+    assert done.finish == "stop"
+    http.close()
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("3", 3.0), ("0.5", 0.5), ("86400", 60.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("nan", None), ("", None)],
+)
+def test_retry_after_is_read(header: str, seconds: float | None) -> None:
+    assert _retry_after(httpx.Response(429, headers={"Retry-After": header})) == seconds
+
+
+def test_a_lasting_failure_ends_the_run_and_says_what_to_do(server: Server) -> None:
+    server.script = [(500, {}, b"out of memory")] * 20
+    http = backend(server, concurrency=1)
+    with pytest.raises(BackendError, match=r"failed 4 times.*out of memory.*Check that the server runs"):
+        list(http.complete([job()]))
+    assert len(server.seen) == 4
+    server.script = []
+    assert len(list(http.complete([job()]))) == 1
+    http.close()
+
+
+def test_refused_connection() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    http = HTTPBackend(f"http://127.0.0.1:{port}/v1", "m", retries=1, backoff=0.01)
+    with pytest.raises(BackendError, match=r"failed 2 times.*ConnectError"):
+        list(http.complete([job()]))
+    http.close()
+
+
+def test_timeout(server: Server) -> None:
+    server.delay = 0.5
+    http = backend(server, timeout=0.05, retries=0)
+    with pytest.raises(BackendError, match="ReadTimeout"):
+        list(http.complete([job()]))
+    http.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"), [(401, "SOME_KEY"), (403, "SOME_KEY"), (404, "base URL"), (302, "redirect")]
+)
+def test_refusals_of_everything_end_the_run_at_once(server: Server, code: int, advice: str) -> None:
+    server.script = [(code, {"Location": "http://127.0.0.1:9/"}, b"no")] * 4
+    http = backend(server, api_key_env="SOME_KEY", concurrency=1)
+    with pytest.raises(BackendError, match=advice):
+        list(http.complete([job()]))
+    assert len(server.seen) == 1
+    http.close()
+
+
+def test_a_prompt_too_long_is_an_error_of_its_own_job(server: Server) -> None:
+    server.script = [(400, {}, b'{"error": "prompt is too long"}')]
+    http = backend(server, concurrency=1)
+    first, second = http.complete([job("long"), job("short")])
+    assert (first.job.tag, first.finish, first.tokens) == ("long", "error", 0)
+    assert "prompt is too long" in first.text
+    assert (second.job.tag, second.finish) == ("short", "stop")
+    http.close()
+
+
+def test_requests_run_side_by_side_and_jobs_are_read_lazily(server: Server) -> None:
+    server.delay = 0.05
+    http = backend(server)
+    read = 0
+
+    def stream() -> Iterator[Job]:
+        nonlocal read
+        for n in range(30):
+            read += 1
+            yield job(str(n))
+
+    done = 0
+    for _ in http.complete(stream()):
+        done += 1
+        assert read <= done + 4
+    assert done == 30
+    assert 2 <= server.most_busy <= 4
+    http.close()
+
+
+def test_the_key_is_sent_and_nowhere_shown(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    http = backend(server, concurrency=1, retries=1)
+    with caplog.at_level(logging.DEBUG):
+        list(http.complete([job()]))
+        assert server.seen[0][1]["Authorization"] == f"Bearer {KEY}"
+        echo = f"bad key {KEY}".encode()
+        server.script = [(401, {}, echo)]
+        with pytest.raises(BackendError) as refused:
+            list(http.complete([job()]))
+        server.script = [(500, {}, echo)] * 2
+        with pytest.raises(BackendError) as failed:
+            list(http.complete([job()]))
+        server.script = [(422, {}, echo)]
+        (completion,) = http.complete([job()])
+    shown = [
+        str(refused.value),
+        str(failed.value),
+        completion.text,
+        str(http.describe()),
+        repr(vars(http)),
+        caplog.text,
+    ]
+    assert not [text for text in shown if KEY in text]
+    assert "***" in completion.text
+    monkeypatch.delenv("OPENAI_API_KEY")
+    list(http.complete([job()]))
+    assert "Authorization" not in server.seen[-1][1]
+    http.close()
+
+
+def test_description_and_closing(server: Server) -> None:
+    http = backend(server, sampling=Sampling(temperature=0))
+    assert http.describe() == {
+        "backend": "http",
+        "base_url": server.url,
+        "model": "some-model",
+        "mode": "remote",
+        "extra": {"top_k": 0, "min_p": 0.0, "samplers": ["temperature", "top_p"]},
+    }
+    http.close()
+    http.close()
+    with pytest.raises(BackendError, match="closed"):
+        list(http.complete([job()]))
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("localhost:8080", {}),
+        ("ftp://host/v1", {}),
+        ("http://user:secret@host/v1", {}),
+        ("http://host/v1?key=secret", {}),
+        ("http://host/v1", {"concurrency": 0}),
+        ("http://host/v1", {"retries": -1}),
+        ("http://host/v1", {"timeout": 0}),
+        ("http://host/v1", {"sampling": Sampling(top_p=0)}),
+    ],
+)
+def test_impossible_settings_are_refused(url: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        HTTPBackend(url, "m", **options)
+    assert "secret@" not in str(refused.value)
+    assert "=secret" not in str(refused.value)
