@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rejection, Rewrite, augmenter_names, create_augmenter
+    from laclip_aug.cache.build import build_cache
+    from laclip_aug.cache.lookup import CaptionCache
     from laclip_aug.errors import LaclipError
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CaptionCache": "laclip_aug.cache.lookup",
+    "build_cache": "laclip_aug.cache.build",
     "CaptionAugmenter": "laclip_aug.augmenter",
     "LaclipError": "laclip_aug.errors",
     "Outcome": "laclip_aug.augmenter",
@@ -26,6 +30,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "CaptionCache",
+    "build_cache",
     "CaptionAugmenter",
     "LaclipError",
     "Outcome",

@@ -11,7 +11,7 @@ from importlib import import_module
 from laclip_aug import __version__
 from laclip_aug.errors import LaclipError
 
-SUBCOMMANDS = ("rewrite", "build", "cache")
+SUBCOMMANDS = ("rewrite", "build", "cache", "translate")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

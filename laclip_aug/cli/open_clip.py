@@ -1,0 +1,74 @@
+"""The ``open_clip`` command: ``open_clip train`` is open_clip's trainer with the ``--text-aug-*`` options.
+
+One process:      open_clip train --train-data train.csv --model ViT-B-32 --text-aug laclip --text-aug-cache rewrites
+Several of them:  torchrun --nproc-per-node 8 --no-python -- open_clip train ...
+                  (without the "--", torchrun may take an option such as --logs for its own)
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from laclip_aug import __version__
+from laclip_aug.errors import LaclipError, UnknownNameError
+
+_PROGRAM = "open_clip"
+_COMMANDS = ("train",)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``open_clip`` with ``argv`` and return the exit status: 2 for an error that a message explains."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(f"usage: {_PROGRAM} {{train}} ...\n\n{__doc__}\nMore: {_PROGRAM} train --help")
+            return 0 if arguments else 2
+        if arguments[0] == "--version":
+            from laclip_aug import openclip
+
+            print(f"open_clip {openclip.installed_version()}, laclip-aug {__version__}")
+            return 0
+        if arguments[0] not in _COMMANDS:
+            raise UnknownNameError("command", arguments[0], _COMMANDS)
+        return _train(arguments[1:])
+    except LaclipError as error:
+        print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{_PROGRAM}: interrupted; add --resume latest to the same command to go on", file=sys.stderr)
+        return 130
+
+
+def _train(arguments: list[str]) -> int:
+    from laclip_aug.training import options
+
+    model = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS, allow_abbrev=False)
+    model.add_argument_group("model").add_argument(
+        "--model-config",
+        type=Path,
+        metavar="FILE",
+        help="a JSON file in the form of open_clip's own; its name without .json is then a name for --model",
+    )
+    program, sys.argv[0] = sys.argv[0], f"{_PROGRAM} train"  # what the trainer's parser calls itself
+    try:
+        if "-h" in arguments or "--help" in arguments:
+            from laclip_aug import openclip
+
+            options.add_arguments(model)
+            print(f"{openclip.parser_help()}\n{model.format_help()}")
+            return 0
+        chosen, rest = options.parse(arguments)
+        own, rest = model.parse_known_args(rest)
+
+        from laclip_aug import openclip
+        from laclip_aug.training import hook
+
+        if own.model_config is not None:
+            openclip.add_model_config(own.model_config)
+        with hook.install(chosen):
+            return int(openclip.run_trainer(rest) or 0)
+    finally:
+        sys.argv[0] = program

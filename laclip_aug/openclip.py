@@ -1,0 +1,190 @@
+"""Every name of open_clip that this package touches, and nothing else.
+
+open_clip's trainer has no plug-in interface, but three of its module globals are enough to change what text it trains
+on and with which loss: ``main.parse_args``, ``data.get_dataset_fn`` and ``main.create_loss``. Each is looked up at call
+time, so it can be replaced from outside and put back. :func:`check_seams` makes sure, before anything is replaced,
+that the installed version has them with the parameters that the hook relies on.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module, metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from laclip_aug.errors import ConfigurationError, UnsupportedOpenClipError
+
+SUPPORTED = ((2, 29), (4, 0))
+"""The first version that is known to work, and the first that is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """A global of an open_clip module: ``module.name``, a callable with at least ``parameters``."""
+
+    module: str
+    name: str
+    parameters: tuple[str, ...]
+
+    def get(self) -> Callable[..., Any]:
+        """What the name stands for now.
+
+        Raises:
+            UnsupportedOpenClipError: the module or the name is missing.
+        """
+        found = getattr(_module(self.module), self.name, None)
+        if not callable(found):
+            raise UnsupportedOpenClipError(_advice(f"{self.module}.{self.name} is missing"))
+        return found  # type: ignore[no-any-return]
+
+    def set(self, value: Callable[..., Any]) -> None:
+        """Let the name stand for ``value``."""
+        setattr(_module(self.module), self.name, value)
+
+    def check(self) -> None:
+        """Raise :class:`UnsupportedOpenClipError` unless the callable takes ``parameters``."""
+        accepted = inspect.signature(self.get()).parameters
+        missing = [name for name in self.parameters if name not in accepted]
+        if missing:
+            raise UnsupportedOpenClipError(
+                _advice(f"{self.module}.{self.name}({', '.join(accepted)}) has no parameter {', '.join(missing)}")
+            )
+
+
+PARSE_ARGS = Seam("open_clip_train.main", "parse_args", ("args",))
+GET_DATASET_FN = Seam("open_clip_train.data", "get_dataset_fn", ("data_path", "dataset_type"))
+CREATE_LOSS = Seam("open_clip_train.main", "create_loss", ("args",))
+CREATE_MODEL = Seam("open_clip_train.main", "create_model_and_transforms", ("model_name",))
+_MAIN = Seam("open_clip_train.main", "main", ("args",))
+_DATASETS = tuple(
+    Seam("open_clip_train.data", name, ("args", "is_train", "epoch", "tokenizer"))
+    for name in ("get_csv_dataset", "get_wds_dataset", "get_synthetic_dataset")
+)
+
+
+def version() -> str:
+    """The version that open_clip says it is."""
+    return str(_module("open_clip").__version__)
+
+
+def installed_version() -> str:
+    """The version that pip installed, read without loading open_clip, which takes seconds."""
+    try:
+        return metadata.version("open_clip_torch")
+    except metadata.PackageNotFoundError:  # a source checkout on the path
+        return version()
+
+
+def check_seams() -> None:
+    """Make sure that the installed open_clip has every seam with the parameters that the hook relies on.
+
+    Raises:
+        UnsupportedOpenClipError: the version is outside ``SUPPORTED``, or a name or a parameter is missing.
+    """
+    match = re.match(r"(\d+)\.(\d+)", version())
+    if match is None or not SUPPORTED[0] <= (int(match[1]), int(match[2])) < SUPPORTED[1]:
+        raise UnsupportedOpenClipError(_advice("this version is not known to work"))
+    for seam in (PARSE_ARGS, GET_DATASET_FN, CREATE_LOSS, CREATE_MODEL, _MAIN, *_DATASETS):
+        seam.check()
+
+
+def run_trainer(arguments: Sequence[str]) -> Any:
+    """open_clip's own training entry point with ``arguments``, its command line without the program's name."""
+    with _cpu_data_parallel():
+        return _MAIN.get()(list(arguments))
+
+
+def parser_help() -> str:
+    """The text of ``--help`` of open_clip's trainer."""
+    text = io.StringIO()
+    with redirect_stdout(text), suppress(SystemExit):
+        PARSE_ARGS.get()(["--help"])
+    return text.getvalue()
+
+
+def add_model_config(path: Path) -> None:
+    """Make the model that a JSON file of open_clip's form describes known under the file's name without ``.json``.
+
+    Raises:
+        ConfigurationError: the file cannot be read or is no model configuration.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"{path} cannot be read as a model configuration ({error}); give a JSON file"
+        ) from error
+    keys = ("embed_dim", "vision_cfg", "text_cfg")
+    if path.suffix != ".json" or not isinstance(found, dict) or any(key not in found for key in keys):
+        raise ConfigurationError(f"{path} is no model configuration: a .json file with the keys {', '.join(keys)}")
+    _module("open_clip").add_model_config(path)
+
+
+def is_generative(model_name: str) -> bool:
+    """Whether the model has a caption decoder (CoCa), by its name, as the trainer decides, or by its configuration."""
+    configuration = _module("open_clip").get_model_config(model_name) or {}
+    return "coca" in model_name.lower() or "multimodal_cfg" in configuration
+
+
+@lru_cache(maxsize=1)
+def _clip_tokenizer() -> Any:
+    return _module("open_clip.tokenizer").SimpleTokenizer()
+
+
+def clip_token_count(text: str) -> int:
+    """How many tokens CLIP's tokenizer makes of ``text``, start and end of text included, without truncation.
+
+    More than 77 means that a CLIP text tower would not see the end.
+    """
+    printable = text.encode("utf-8", "replace").decode("utf-8")  # the tokenizer encodes UTF-8: no lone surrogates
+    return len(_clip_tokenizer().encode(printable)) + 2
+
+
+@contextmanager
+def _cpu_data_parallel() -> Iterator[None]:
+    """Let the trainer run on several CPU processes.
+
+    It passes ``device_ids=[device]`` to ``DistributedDataParallel`` whatever the device, which torch refuses for a
+    module on the CPU; there the argument carries no information, so it is left out.
+    """
+    from torch import nn
+
+    original = nn.parallel.DistributedDataParallel
+
+    class DistributedDataParallel(original):  # type: ignore[misc, valid-type]
+        def __init__(self, module: nn.Module, device_ids: Any = None, *args: Any, **kwargs: Any) -> None:
+            if all(parameter.device.type == "cpu" for parameter in module.parameters()):
+                device_ids = None
+            super().__init__(module, device_ids, *args, **kwargs)
+
+    nn.parallel.DistributedDataParallel = DistributedDataParallel  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        nn.parallel.DistributedDataParallel = original  # type: ignore[misc]
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise UnsupportedOpenClipError(
+            f"{name} cannot be imported ({error}); install it with: pip install 'open_clip_torch[training]>=2.29,<4'"
+        ) from error
+
+
+def _advice(fault: str) -> str:
+    (low, high) = (".".join(map(str, bound)) for bound in SUPPORTED)
+    return (
+        f"open_clip {version()}: {fault}; text augmentation works with versions {low} up to, not including, {high}: "
+        f"pip install 'open_clip_torch>={low},<{high}'"
+    )

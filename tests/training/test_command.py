@@ -1,0 +1,118 @@
+"""The ``open_clip`` command: versions, help, mistakes, and two processes on the CPU through torchrun."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from laclip_aug.cli import open_clip
+from laclip_aug.openclip import clip_token_count
+
+from .conftest import Dataset, checkpoint
+
+COMMAND = str(Path(sys.executable).with_name("open_clip"))
+TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
+
+
+def test_version_names_both_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert open_clip.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("open_clip 3.")
+
+
+def test_help_shows_the_trainers_options_and_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    assert open_clip.main(["train", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "usage: open_clip train" in text
+    assert "--accum-freq" in text
+    assert "--text-aug-mt-negatives" in text
+
+
+def test_no_command_and_unknown_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert open_clip.main([]) == 2
+    assert open_clip.main(["--help"]) == 0
+    assert open_clip.main(["trian"]) == 2
+    assert "did you mean 'train'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--text-aug-cahce", "x"], "did you mean '--text-aug-cache'"),
+        (["--text-aug", "lacilp"], "did you mean 'laclip'"),
+        (["--text_aug", "laclip"], "did you mean '--text-aug'"),
+        (["--text-aug", "laclip"], "laclip-aug build"),
+        (["--text-aug", "laclip", "--text-aug-cache", "no/such/dir"], "no such directory"),
+        (["--text-aug-seed", "many"], "invalid int value"),
+    ],
+)
+def test_mistakes_are_explained(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert open_clip.main(["train", *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_directory_that_is_no_cache_is_refused(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*dataset.arguments(tmp_path, "run"), "--text-aug", "laclip", "--text-aug-cache", str(tmp_path)]
+
+    assert open_clip.main(["train", *arguments]) == 2
+    assert capsys.readouterr().err.startswith("open_clip: error:")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_configuration_of_ones_own(
+    dataset: Dataset, train: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads((dataset.model / "open_clip_config.json").read_text())["model_cfg"]
+    own = tmp_path / "own-clip.json"
+    own.write_text(json.dumps(config))
+    run = train("--model-config", str(own), "--model", "own-clip", epochs=1)
+    assert checkpoint(run, epoch=1)
+
+    own.write_text('{"embed_dim": 32}')
+    assert open_clip.main(["train", "--model-config", str(own)]) == 2
+    assert open_clip.main(["train", "--model-config", str(tmp_path / "absent.json")]) == 2
+    assert "own-clip.json is no model configuration" in capsys.readouterr().err
+
+
+def torchrun(processes: int, arguments: list[str], directory: Path) -> str:
+    """Run the arguments under torchrun and return their standard output."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    launch = [TORCHRUN, "--standalone", "--nproc-per-node", str(processes), "--no-python"]
+    done = subprocess.run([*launch, *arguments], capture_output=True, text=True, env=environment, cwd=directory)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_two_cpu_processes_by_torchrun(dataset: Dataset, cache: Path, tmp_path: Path) -> None:
+    arguments = dataset.arguments(tmp_path, "run", epochs=1)
+    place = arguments.index("--logs")  # torchrun may take it for its own: see the next test
+    plain = [*arguments[:place], *arguments[place + 2 :]]
+    torchrun(2, [COMMAND, "train", *plain, "--text-aug", "laclip-mt", "--text-aug-cache", str(cache)], tmp_path)
+
+    run = tmp_path / "logs" / "run"
+    log = (run / "out.log").read_text()
+    assert "total 2." in log
+    assert "text augmentation, epoch 0: 96 texts drawn" in log  # this process's 24 captions, 4 texts each
+    weights = checkpoint(run, epoch=1)["weights"]
+    assert isinstance(weights, dict)
+    assert all(torch.isfinite(weight).all() for weight in weights.values())
+
+
+def test_two_dashes_keep_torchrun_from_reading_our_options(tmp_path: Path) -> None:
+    # torchrun under Python 3.11 and older takes --logs for an abbreviation of an option of its own
+    assert torchrun(1, ["--", COMMAND, "--version", "--logs", "x"], tmp_path).startswith("open_clip ")
+
+
+def test_token_counts_include_start_and_end_and_are_not_cut() -> None:
+    assert clip_token_count("") == 2
+    assert clip_token_count("a dog") == 4
+    assert clip_token_count("a dog " * 100) == 202
+    assert clip_token_count("a \ud800 dog") > 4  # a lone surrogate has no UTF-8 form, yet is counted

@@ -1,0 +1,88 @@
+"""The options: what is ours and what is the trainer's, and combinations that contradict each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from laclip_aug.errors import ConfigurationError, UnknownNameError
+from laclip_aug.training.options import TextAugOptions, parse
+
+
+def test_the_trainers_arguments_keep_their_order(tmp_path: Path) -> None:
+    ours = ["--text-aug", "laclip", f"--text-aug-cache={tmp_path}", "--text-aug-strategies", "human, bard"]
+    theirs = [
+        "--train-data",
+        "x.csv",
+        "--lr",
+        "-1e-3",
+        "--debug",
+        "--aug-cfg",
+        "scale=(0.5, 1.0)",
+        "--wandb-notes",
+        "a b",
+    ]
+    options, rest = parse([*theirs[:4], *ours[:3], *theirs[4:6], *ours[3:], *theirs[6:]])
+
+    assert rest == [*theirs[:4], *theirs[4:6], *theirs[6:]]
+    assert options == TextAugOptions(mode="laclip", cache=str(tmp_path), strategies=("human", "bard"))
+
+
+def test_nothing_given_is_mode_none() -> None:
+    assert parse(["--epochs", "3"]) == (TextAugOptions(), ["--epochs", "3"])
+
+
+@pytest.mark.parametrize(
+    "argument", ["--text-aug-cach", "--text-augm", "--text_aug_seed=3", "--text-aug-mt", "--textaug"]
+)
+def test_a_mistyped_option_is_named(argument: str) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean '--text-aug"):
+        parse([argument, "x"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"mode": "laclipp"}, "did you mean 'laclip'"),
+        ({"mode": "none", "seed": 3}, "--text-aug-seed: have no effect"),
+        ({"mode": "none", "mt_negatives": "all"}, "--text-aug-mt-negatives"),
+        ({"mode": "laclip", "cache": None}, "laclip-aug build"),
+        ({"mode": "back-translation", "cache": None}, "laclip-aug build"),
+        ({"mode": "laclip", "mt_reduction": "paper"}, "need --text-aug laclip-mt"),
+        ({"mode": "laclip", "mt_mask_duplicates": True}, "need --text-aug laclip-mt"),
+        ({"mode": "laclip", "num_texts": 3}, "needs --text-aug laclip-mt"),
+        ({"mode": "laclip-mt", "original_prob": 0.5}, "always has the original"),
+        ({"mode": "laclip-mt", "num_texts": 0}, "below 1"),
+        ({"mode": "laclip", "original_prob": 1.5}, "between 0 and 1"),
+        ({"mode": "laclip", "strategies": ()}, "at least one"),
+        ({"mode": "laclip", "strategies": ("human", "human")}, "each of them once"),
+        ({"mode": "laclip", "on_miss": "ignore"}, "--text-aug-on-miss"),
+        ({"mode": "laclip", "augmenter_options": {"rate": 0.1}}, "without a cache"),
+        ({"mode": "eda", "cache": None, "strategies": ("eda",)}, "need a cache"),
+        ({"mode": "eda", "cache": None, "on_miss": "original"}, "misses nothing"),
+        ({"mode": "laclip", "cache": "no/such/directory"}, "no such directory"),
+    ],
+)
+def test_contradictions_are_refused(tmp_path: Path, changes: dict[str, object], word: str) -> None:
+    values: dict[str, object] = {"cache": None if changes["mode"] == "none" else str(tmp_path)} | changes
+    with pytest.raises(ConfigurationError, match=word):
+        TextAugOptions(**values)  # type: ignore[arg-type]
+
+
+def test_options_of_an_augmenter_that_works_while_loading() -> None:
+    options, rest = parse(["--text-aug", "eda", "--text-aug-option", "rate=0.2", "--text-aug-option", "lexicon=small"])
+
+    assert options.augmenter_options == {"rate": 0.2, "lexicon": "small"}
+    assert rest == []
+    with pytest.raises(ConfigurationError, match="KEY=VALUE"):
+        parse(["--text-aug", "eda", "--text-aug-option", "rate"])
+
+
+def test_the_namespace_has_the_command_lines_names(tmp_path: Path) -> None:
+    values = TextAugOptions(mode="laclip-mt", cache=str(tmp_path), num_texts=2).as_namespace()
+
+    assert values["text_aug"] == "laclip-mt"
+    assert values["text_aug_num_texts"] == 2
+    assert values["text_aug_mt_reduction"] == "mean"
+    assert "text_aug_mode" not in values

@@ -1,0 +1,179 @@
+"""The sampler: distribution, order, repetition, fall-backs; expected values by hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from laclip_aug.augmenter import CaptionAugmenter, Rewrite
+from laclip_aug.cache.lookup import CaptionCache
+from laclip_aug.errors import CacheMissError, ConfigurationError, UnknownNameError
+from laclip_aug.training.sampling import AugmenterLookup, TextSampler
+
+from .conftest import CAPTIONS, STRATEGIES, rewrite
+
+
+class Table:
+    """A lookup over a mapping."""
+
+    sources = STRATEGIES
+
+    def __init__(self, rows: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+        self.rows = {caption: [Rewrite(*pair) for pair in pairs] for caption, pairs in rows.items()}
+
+    def get(self, caption: str) -> Sequence[Rewrite] | None:
+        return self.rows.get(caption)
+
+
+FULL = Table({"a dog": [("chatgpt", "the dog"), ("bard", "one dog"), ("human", "my dog")]})
+
+
+def shares(sampler: TextSampler, caption: str, epochs: int = 4000) -> dict[str, float]:
+    counts = Counter(sampler.texts(caption, epoch)[0] for epoch in range(epochs))
+    return {text: count / epochs for text, count in counts.items()}
+
+
+def test_laclip_is_uniform_over_the_original_and_the_rewrites() -> None:
+    found = shares(TextSampler(FULL), "a dog")
+
+    # four texts, 4,000 draws: the standard deviation of a share is 0.007
+    assert found == pytest.approx({"a dog": 0.25, "the dog": 0.25, "one dog": 0.25, "my dog": 0.25}, abs=0.03)
+
+
+def test_laclip_is_uniform_over_what_there_is() -> None:
+    table = Table({"a dog": [("human", "my dog")], "a cat": []})
+
+    assert shares(TextSampler(table), "a dog") == pytest.approx({"a dog": 0.5, "my dog": 0.5}, abs=0.03)
+    assert shares(TextSampler(table), "a cat", epochs=20) == {"a cat": 1.0}
+
+
+@pytest.mark.parametrize(("probability", "original"), [(0.0, None), (0.7, 0.7), (1.0, 1.0)])
+def test_the_originals_share_can_be_set(probability: float, original: float | None) -> None:
+    found = shares(TextSampler(FULL, original_prob=probability), "a dog")
+
+    assert found.get("a dog") == (None if original is None else pytest.approx(original, abs=0.03))
+    for text in ("the dog", "one dog", "my dog"):
+        assert found.get(text, 0.0) == pytest.approx((1 - probability) / 3, abs=0.03)
+
+
+def test_strategies_restrict_and_order_the_texts() -> None:
+    several = TextSampler(FULL, multi=True, strategies=("human", "chatgpt"))
+
+    assert several.num_texts == 3
+    assert several.texts("a dog", 0) == ("a dog", "my dog", "the dog")
+    assert set(shares(TextSampler(FULL, strategies=("bard",)), "a dog", 100)) == {"a dog", "one dog"}
+    with pytest.raises(UnknownNameError, match="did you mean 'bard'"):
+        TextSampler(FULL, strategies=("brad",))
+
+
+def test_multi_text_has_the_original_first_and_repeats_what_there_is() -> None:
+    table = Table(
+        {
+            "a dog": [("chatgpt", "the dog"), ("bard", "one dog"), ("human", "my dog")],
+            "a cat": [("human", "my cat")],
+            "a boat": [],
+        }
+    )
+    sampler = TextSampler(table, multi=True)
+
+    assert sampler.texts("a dog", 3) == ("a dog", "the dog", "one dog", "my dog")
+    assert sampler.texts("a cat", 3) == ("a cat", "my cat", "a cat", "my cat")
+    assert sampler.texts("a boat", 3) == ("a boat",) * 4
+
+
+def test_fewer_texts_than_there_are_change_with_the_epoch() -> None:
+    sampler = TextSampler(FULL, multi=True, num_texts=3)
+    drawn = Counter(sampler.texts("a dog", epoch) for epoch in range(3000))
+
+    expected = {("a dog", "the dog", "one dog"), ("a dog", "the dog", "my dog"), ("a dog", "one dog", "my dog")}
+    assert set(drawn) == expected
+    assert all(count == pytest.approx(1000, abs=120) for count in drawn.values())
+
+
+def test_one_text_in_multi_text_is_the_original() -> None:
+    sampler = TextSampler(FULL, multi=True, num_texts=1)
+
+    assert [sampler.texts(text, 0) for text in ("a dog", "never seen")] == [("a dog",), ("never seen",)]
+    assert not sampler.changes_texts
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_a_number_of_texts_out_of_range_is_refused(number: int) -> None:
+    with pytest.raises(ConfigurationError, match="1 to 4"):
+        TextSampler(FULL, multi=True, num_texts=number)
+
+
+def test_a_text_of_one_word_gives_way_to_the_original() -> None:
+    sampler = TextSampler(Table({"a dog": [("chatgpt", "dog"), ("bard", " "), ("human", "my dog")]}), multi=True)
+    draw = sampler.draw("a dog", 0)
+
+    assert draw.texts == ("a dog", "a dog", "a dog", "my dog")
+    assert draw.sources == ("original", "original", "original", "human")
+    assert draw.short == 2
+
+
+def test_a_caption_of_one_word_stays() -> None:
+    draw = TextSampler(Table({"dog": []}), multi=True).draw("dog", 0)
+
+    assert draw.texts == ("dog",) * 4
+    assert draw.short == 0
+
+
+def test_misses() -> None:
+    with pytest.raises(CacheMissError, match="on-miss original"):
+        TextSampler(FULL).draw("a whale", 0)
+    draw = TextSampler(FULL, multi=True, on_miss="original").draw("a whale", 0)
+    assert draw.texts == ("a whale",) * 4
+    assert draw.missed
+
+
+def test_white_space_around_a_caption_changes_no_choice(cache: Path) -> None:
+    sampler = TextSampler(CaptionCache(cache))
+    for caption in CAPTIONS:
+        plain, spaced = sampler.draw(caption, 0), sampler.draw(f" {caption}\n", 0)
+        assert plain.sources == spaced.sources
+
+
+def test_the_real_cache_gives_the_rewrites_in_order(cache: Path) -> None:
+    sampler = TextSampler(CaptionCache(cache), multi=True)
+
+    assert sampler.texts("a red dog", 0) == ("a red dog", *(rewrite("a red dog", name) for name in STRATEGIES))
+
+
+@settings(max_examples=50, deadline=None)
+@given(caption=st.text(), epoch=st.integers(0, 1000), seed=st.integers(0, 1000))
+def test_any_caption_gets_its_number_of_texts(caption: str, epoch: int, seed: int) -> None:
+    rows = {caption: [("chatgpt", f"the {caption}"), ("human", caption)]}
+    for count in (1, 3, 4):
+        sampler = TextSampler(Table(rows), multi=True, num_texts=count, seed=seed)
+        texts = sampler.texts(caption, epoch)
+        assert len(texts) == count
+        assert texts[0] == caption
+        assert texts == sampler.texts(caption, epoch)
+
+
+class Numbering(CaptionAugmenter):
+    """Appends the number of the text; the second text is the caption itself."""
+
+    name = "numbering"
+    sources = ("odd", "even")
+
+    def augment(self, captions: Sequence[str], n: int, seed: int) -> list[list[str]]:
+        return [[caption if j == 1 else f"{caption} {seed} {j}" for j in range(n)] for caption in captions]
+
+    def fingerprint(self) -> str:
+        return "1"
+
+
+def test_an_augmenter_is_a_lookup_without_unchanged_texts() -> None:
+    lookup = AugmenterLookup(Numbering(), n=4, seed=9)
+
+    expected = (Rewrite("odd", "a dog 9 0"), Rewrite("odd", "a dog 9 2"), Rewrite("even", "a dog 9 3"))
+    assert lookup.get("a dog") == expected
+    found = shares(TextSampler(lookup, pool=5), "a dog")
+    assert found == pytest.approx({"a dog": 0.25, **{r.text: 0.25 for r in expected}}, abs=0.03)
