@@ -1,0 +1,132 @@
+"""The augmenter registered as ``"eda"``: Wei and Zou's four operations and their mixture, on captions."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Any
+
+from laclip_aug.augmenter import CaptionAugmenter
+from laclip_aug.eda.operations import OPERATIONS, Draws, Operation
+from laclip_aug.eda.sources import load_table
+from laclip_aug.eda.tokens import split
+from laclip_aug.errors import ConfigurationError, UnknownNameError
+from laclip_aug.seeding import derive
+
+_TRIES = 5
+_Turn = tuple[Operation, float, bool]  # operation, alpha, and whether drawing it again may change its outcome
+
+
+class EDAAugmenter(CaptionAugmenter):
+    """Easy data augmentation for captions that keeps colours, numbers, negation and places.
+
+    Each text is made by one operation. The operations take turns in an order drawn for the caption, so ``n`` texts
+    hold each in equal shares, as in the paper. A text that ends up equal to its caption is drawn again, with the next
+    operation in turn, a few times; then the caption stands in.
+
+    Args:
+        alpha_sr: share of words replaced by a synonym; at least one word is. 0 leaves the operation out.
+        alpha_ri: share of words for which a synonym of a random word is inserted. 0 leaves the operation out.
+        alpha_rs: number of swaps as a share of words. 0 leaves the operation out.
+        alpha_rd: probability with which each word is deleted. 0 leaves the operation out.
+        operations: which of ``sr``, ``ri``, ``rs``, ``rd`` take part; names in a sequence or joined by commas.
+        synonyms: ``"wordnet"``, ``"builtin"``, the path of a synonym file, or ``"auto"``: WordNet where it is
+            installed or can be downloaded, the built-in words otherwise.
+
+    Raises:
+        ConfigurationError: an alpha outside 0..1, no operation left, or a synonym source that cannot be used.
+
+    Source: Wei and Zou 2019, section 2; alpha 0.1 is their recommendation.
+    """
+
+    name = "eda"
+    sources = ("eda",)
+
+    def __init__(
+        self,
+        alpha_sr: float = 0.1,
+        alpha_ri: float = 0.1,
+        alpha_rs: float = 0.1,
+        alpha_rd: float = 0.1,
+        operations: str | Sequence[str] = ("sr", "ri", "rs", "rd"),
+        synonyms: str = "auto",
+    ) -> None:
+        chosen = [name.strip() for name in operations.split(",")] if isinstance(operations, str) else list(operations)
+        alphas = {"sr": alpha_sr, "ri": alpha_ri, "rs": alpha_rs, "rd": alpha_rd}
+        for name in chosen:
+            if name not in OPERATIONS:
+                raise UnknownNameError("EDA operation", name, OPERATIONS)
+        for name, alpha in alphas.items():
+            if not 0 <= alpha <= 1:
+                raise ConfigurationError(f"alpha_{name} is {alpha}; give a share of the words between 0 and 1")
+        self.alphas = {name: float(alphas[name]) for name in OPERATIONS if name in chosen and alphas[name] > 0}
+        if not self.alphas:
+            raise ConfigurationError("no EDA operation is left; name one of sr, ri, rs, rd with an alpha above 0")
+        self.table = load_table(synonyms)
+        # a swap or a deletion that changed nothing may change something when drawn again; a synonym will not appear
+        self._orders = list(
+            permutations((OPERATIONS[name], alpha, name in ("rs", "rd")) for name, alpha in self.alphas.items())
+        )
+
+    def augment(self, captions: Sequence[str], n: int, seed: int) -> list[list[str]]:
+        """``n`` texts for each caption; see :meth:`CaptionAugmenter.augment`. Needs no model and no network."""
+        return [self._texts(caption, n, seed) for caption in captions]
+
+    def _texts(self, caption: str, n: int, seed: int) -> list[str]:
+        parts = split(caption)
+        if len(parts) < 5:  # fewer than two words that may be touched
+            return [caption] * n
+        key = derive(seed, caption)
+        count = len(self.alphas)
+        texts = []
+        for j in range(n):
+            draws = Draws(derive(key, j) if j else key)
+            if j % count == 0:
+                order = self._orders[draws.below(len(self._orders))] if count > 1 else self._orders[0]
+            operation, alpha, _ = order[j % count]
+            edited = parts.copy()
+            operation(edited, alpha, self.table, draws)
+            text = "".join(edited)
+            texts.append(text if text != caption else self._again(caption, parts, order, j, draws))
+        return texts
+
+    def _again(self, caption: str, parts: list[str], order: tuple[_Turn, ...], j: int, draws: Draws) -> str:
+        """A text for the place of one that came out equal to its caption: by the operations next in turn."""
+        for attempt in range(1, _TRIES):
+            operation, alpha, varies = order[(j + attempt) % len(order)]
+            if attempt < len(order) or varies:
+                edited = parts.copy()
+                operation(edited, alpha, self.table, draws)
+                if (text := "".join(edited)) != caption:
+                    return text
+        return caption
+
+    def describe(self) -> dict[str, Any]:
+        """Name, parameters, and the origin and sha256 of the synonym table."""
+        return {
+            **super().describe(),
+            "alphas": dict(self.alphas),
+            "synonyms": {"origin": self.table.origin, "sha256": self.table.digest, "words": len(self.table.entries)},
+        }
+
+    def fingerprint(self) -> str:
+        """A hash of the parameters, the synonym table's content and the version of the operations."""
+        parameters = [f"{name}={alpha!r}" for name, alpha in self.alphas.items()]
+        return f"eda-1-{derive(self.table.digest, *parameters):016x}"
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """``--alpha-sr`` … ``--alpha-rd``, ``--operations`` and ``--synonyms``."""
+        group = parser.add_argument_group("word-level augmentation (eda)")
+        for name, what in (
+            ("sr", "share of words replaced by synonyms"),
+            ("ri", "share of words for which a synonym is inserted"),
+            ("rs", "swaps of two words, as a share of words"),
+            ("rd", "probability of deleting each word"),
+        ):
+            group.add_argument(f"--alpha-{name}", type=float, default=0.1, metavar="SHARE", help=f"{what} (0.1)")
+        group.add_argument("--operations", default="sr,ri,rs,rd", help="operations that take part (sr,ri,rs,rd)")
+        group.add_argument(
+            "--synonyms", default="auto", help="auto, wordnet, builtin, or the path of a synonym file (auto)"
+        )

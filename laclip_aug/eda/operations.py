@@ -1,0 +1,153 @@
+"""The four operations of EDA on a split caption (Wei and Zou 2019, section 2).
+
+Each takes the list of :func:`laclip_aug.eda.tokens.split`, edits it in place and draws from ``draws``. The number of
+edits in a caption of l words is ``max(1, int(alpha * l))``, as in the paper; deletion drops each word with
+probability alpha. Words that :func:`laclip_aug.eda.tokens.is_bound` names are neither moved nor deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from laclip_aug.eda.synonyms import SynonymTable
+from laclip_aug.eda.tokens import is_bound, move_capital, repair_article, with_case_of
+
+_MASK = (1 << 64) - 1
+
+
+class Draws:
+    """Random integers from one 64-bit hash: a linear congruential generator (Knuth's MMIX constants), high bits used.
+
+    About 0.2 µs a draw, where making a ``random.Random`` for each caption costs 8 µs.
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(self, key: int) -> None:
+        self._state = key
+
+    def below(self, n: int) -> int:
+        """Uniform over ``0 … n-1``."""
+        self._state = state = (self._state * 6364136223846793005 + 1442695040888963407) & _MASK
+        return ((state >> 32) * n) >> 32
+
+    def take(self, items: list[int]) -> int:
+        """Remove a random one of ``items`` and return it."""
+        return items.pop(self.below(len(items)))
+
+    def synonyms(self, parts: list[str], table: SynonymTable, count: int) -> list[tuple[int, str]]:
+        """``count`` random words of ``parts`` that have synonyms, if there are so many, each with a random one."""
+        entries = table.entries
+        state = self._state
+        pool = list(range(1, len(parts), 2))
+        chosen: list[tuple[int, str]] = []
+        while pool and len(chosen) < count:
+            # below() written out: this loop is most of the time of an augmentation
+            state = (state * 6364136223846793005 + 1442695040888963407) & _MASK
+            place = pool.pop(((state >> 32) * len(pool)) >> 32)
+            if parts[place].lower() in entries and (candidates := table.candidates(parts, place)):
+                state = (state * 6364136223846793005 + 1442695040888963407) & _MASK
+                synonym = candidates[((state >> 32) * len(candidates)) >> 32]
+                chosen.append((place, synonym))
+        self._state = state
+        return chosen
+
+    def hits(self, n: int, probability: float) -> list[int]:
+        """Those of ``0 … n-1`` that fall under ``probability``, each drawn for itself."""
+        threshold = int(probability * (1 << 64))
+        state = self._state
+        found = []
+        for i in range(n):
+            state = (state * 6364136223846793005 + 1442695040888963407) & _MASK
+            if state < threshold:
+                found.append(i)
+        self._state = state
+        return found
+
+
+Operation = Callable[[list[str], float, SynonymTable, Draws], None]
+
+
+def replace_synonyms(parts: list[str], alpha: float, table: SynonymTable, draws: Draws) -> None:
+    """Synonym replacement: ``max(1, int(alpha * l))`` random words that have synonyms become one of them."""
+    for place, synonym in draws.synonyms(parts, table, max(1, int(alpha * (len(parts) // 2)))):
+        parts[place] = with_case_of(synonym, parts[place])
+        if place > 1:
+            repair_article(parts, place)
+
+
+def insert_synonyms(parts: list[str], alpha: float, table: SynonymTable, draws: Draws) -> None:
+    """Random insertion: ``max(1, int(alpha * l))`` times, a synonym of a random word at a random place.
+
+    The place is before a word that follows white space: never the sentence's start, nor inside brackets.
+    """
+    gaps = [place for place in range(3, len(parts), 2) if parts[place - 1].isspace()]
+    if not gaps:
+        return
+    found = []
+    for place, synonym in draws.synonyms(parts, table, max(1, int(alpha * (len(parts) // 2)))):
+        # the sentence's capital is not the word's own
+        spelt = synonym if place == 1 else with_case_of(synonym, parts[place])
+        found.append((gaps[draws.below(len(gaps))], spelt))
+    shouting = bool(found) and "".join(parts[1::2]).isupper()
+    for place, synonym in sorted(found, reverse=True):  # from the end, so that the places before stay valid
+        parts[place:place] = [synonym.upper() if shouting else synonym, " "]
+        repair_article(parts, place)
+
+
+def swap_words(parts: list[str], alpha: float, table: SynonymTable, draws: Draws) -> None:
+    """Random swap: ``max(1, int(alpha * l))`` times, two random words change places.
+
+    The capital of the sentence's first word stays at the first place.
+    """
+    first = parts[1]
+    for _ in range(max(1, int(alpha * (len(parts) // 2)))):
+        pool = list(range(1, len(parts), 2))
+        i = j = 0
+        while not j:
+            if not pool:
+                return
+            place = draws.take(pool)
+            if not is_bound(parts, place):
+                i, j = place, i
+        parts[i], parts[j] = parts[j], parts[i]
+        for place in (i, j):
+            repair_article(parts, place)
+            repair_article(parts, place + 2)
+    if parts[1] != first:
+        move_capital(parts, first)
+
+
+def delete_words(parts: list[str], alpha: float, table: SynonymTable, draws: Draws) -> None:
+    """Random deletion: each word goes with probability ``alpha``, its white space with it; two words stay at least.
+
+    A word stays if its removal would leave bare punctuation, such as empty brackets.
+    """
+    words = len(parts) // 2
+    first = parts[1]
+    for i in reversed(draws.hits(words, alpha)):
+        place = 2 * i + 1
+        if words <= 2:
+            break
+        before, after = parts[place - 1], parts[place + 1]
+        if place == 1:
+            between = before + after.lstrip() if after.isspace() else None
+        elif before.isspace():
+            between = after
+        else:
+            between = before if after.isspace() else None
+        if between is not None and not is_bound(parts, place):
+            parts[place - 1 : place + 2] = [between]
+            words -= 1
+            repair_article(parts, place)
+    if parts[1] != first:
+        move_capital(parts, first)
+
+
+OPERATIONS: dict[str, Operation] = {
+    "sr": replace_synonyms,
+    "ri": insert_synonyms,
+    "rs": swap_words,
+    "rd": delete_words,
+}
+"""The operations by their names in the paper's experiments."""
