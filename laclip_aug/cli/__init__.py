@@ -1,4 +1,4 @@
-"""The ``laclip-aug`` command: one file per subcommand, each with ``SUMMARY``, ``add_arguments`` and ``run``."""
+"""The ``laclip-aug`` command: one file per subcommand, each with ``add_arguments`` and ``run``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from importlib import import_module
 from laclip_aug import __version__
 from laclip_aug.errors import LaclipError
 
-SUBCOMMANDS = ("rewrite", "build", "cache", "translate")
+SUBCOMMANDS = {
+    "rewrite": "rewrite a caption and show the rewrites, and what was rejected and why",
+    "build": "augment captions into a cache",
+    "cache": "info, show, verify, compile, import, export",
+    "translate": "convert translation models; show a back-translation",
+}
+"""What there is, in one line each. A subcommand's module is imported when it is asked for: some load much."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,18 +31,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        for name in SUBCOMMANDS:
-            module = import_module(f"laclip_aug.cli.{name}")
+        for name, summary in SUBCOMMANDS.items():
+            chosen = import_module(f"laclip_aug.cli.{name}") if name in argv[:1] else None
             sub = commands.add_parser(
                 name,
-                help=module.SUMMARY,
-                description=module.__doc__,
+                help=summary,
+                description=chosen and chosen.__doc__,
                 formatter_class=argparse.RawDescriptionHelpFormatter,
                 allow_abbrev=False,
             )
-            if name in argv[:1]:  # an augmenter adds its own options, which costs an import
-                module.add_arguments(sub, argv[1:])
-            sub.set_defaults(run=module.run)
+            if chosen is not None:
+                chosen.add_arguments(sub, argv[1:])
+                sub.set_defaults(run=chosen.run)
         args = parser.parse_args(argv)
         return int(args.run(args))
     except LaclipError as error:

@@ -15,8 +15,6 @@ from collections.abc import Sequence
 
 from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
 
-SUMMARY = "augment captions into a cache"
-
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     """Add the options of ``build`` and of the augmenter that ``argv`` names."""

@@ -19,8 +19,6 @@ from pathlib import Path
 
 from laclip_aug.cli.build import add_input_arguments, separator_of
 
-SUMMARY = "info, show, verify, compile, import, export"
-
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     """Add the actions of ``cache``, each with its own options."""

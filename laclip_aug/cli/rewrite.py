@@ -17,8 +17,6 @@ from contextlib import closing
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
 
-SUMMARY = "rewrite a caption and show the rewrites, and what was rejected and why"
-
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     """Add the options of ``laclip-aug rewrite``."""

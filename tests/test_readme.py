@@ -1,0 +1,89 @@
+"""Every command of the README's quick start runs as printed, on a small data set and a tiny model made here."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from .training.conftest import Dataset
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+# Appended to the printed command, so that ViT-B-32 on millions of pairs becomes a tiny CLIP on a few.
+SMALL = {
+    "open_clip": "--batch-size 8 --epochs 1 --workers 0 --precision fp32 --device cpu --warmup 1 --logs logs --name {name}",
+    "laclip-aug build": "--max-new-tokens 8 --max-attempts 1 --variants 1 --strategies human,mscoco",
+}
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks in ``language``."""
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def quick_start() -> list[str]:
+    return [line for line in blocks("sh")[0].splitlines() if line.startswith(("laclip-aug", "open_clip"))]
+
+
+def run(command: list[str], folder: Path) -> str:
+    tool = Path(sysconfig.get_path("scripts")) / command[0]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([str(tool), *command[1:]], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture
+def folder(dataset: Dataset, tiny_gguf: Path, tmp_path: Path) -> Path:
+    """Where the README's reader stands: ``captions.tsv`` and ``model.gguf``."""
+    (tmp_path / "captions.tsv").write_bytes(dataset.csv.read_bytes())
+    (tmp_path / "model.gguf").symlink_to(tiny_gguf)
+    return tmp_path
+
+
+def test_the_quick_start_runs_as_printed(folder: Path, dataset: Dataset) -> None:
+    commands = quick_start()
+    assert len(commands) == 4
+    for number, line in enumerate(commands):
+        command = shlex.split(line)
+        for start, options in SMALL.items():
+            if line.startswith(start):
+                command += options.format(name=f"run-{number}").split()
+        if command[0] == "open_clip":
+            command += ["--model", dataset.model_name]
+        printed = run(command, folder)
+        if command[1] == "rewrite":
+            assert printed.startswith("two brown dogs playing in the snow\n")
+    for number in (2, 3):
+        assert (folder / "logs" / f"run-{number}" / "checkpoints" / "epoch_1.pt").stat().st_size > 0
+
+
+def test_every_command_in_the_table_is_known() -> None:
+    printed = set(re.findall(r"`(laclip-aug \w+(?: \w+)?|open_clip train|torchrun[^`]*)", README))
+    assert {line.split()[1] for line in printed if line.startswith("laclip-aug")} >= {"rewrite", "build", "cache"}
+    options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--nproc-per-node", "--no-python"}
+    helps = [["laclip-aug", "rewrite"], ["laclip-aug", "build"], ["laclip-aug", "cache", "import"], ["open_clip", "train"]]
+    known = "".join(run([*command, "--help"], Path.cwd()) for command in helps)
+    assert {option for option in options if option not in known} == set()
+
+
+def test_the_python_examples_run(folder: Path, tmp_path: Path) -> None:
+    examples = blocks("python")
+    assert examples
+    for example in examples:
+        done = subprocess.run([sys.executable, "-c", example], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_tree_names_what_there_is() -> None:
+    package = Path(__file__).parent.parent / "laclip_aug"
+    tree = next(block for block in re.findall(r"```\n(.*?)```", README, flags=re.DOTALL) if "errors.py" in block)
+    named = {word.rstrip("/") for word in re.findall(r"^  (\S+)", tree, flags=re.MULTILINE)}
+    there = {entry.name for entry in package.iterdir() if not entry.name.startswith(("_", "py.typed"))}
+    assert named == there
