@@ -1,9 +1,10 @@
 """Every name of open_clip that this package touches, and nothing else.
 
 open_clip's trainer has no plug-in interface, but three of its module globals are enough to change what text it trains
-on and with which loss: ``main.parse_args``, ``data.get_dataset_fn`` and ``main.create_loss``. Each is looked up at call
-time, so it can be replaced from outside and put back. :func:`check_seams` makes sure, before anything is replaced,
-that the installed version has them with the parameters that the hook relies on.
+on and with which loss: ``main.parse_args``, ``data.get_dataset_fn`` and ``main.create_loss``, or ``main.create_task``,
+which has its place from version 4 on. Each is looked up at call time, so it can be replaced from outside and put back.
+:func:`check_seams` makes sure, before anything is replaced, that the installed version has them with the parameters
+that the hook relies on.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from typing import Any
 
 from laclip_aug.errors import ConfigurationError, UnsupportedOpenClipError
 
-SUPPORTED = ((2, 29), (4, 0))
-"""The first version that is known to work, and the first that is not."""
+SUPPORTED = ((2, 29), (4, 3))
+"""The first version that is known to work, and the first that is not. Of 4.2 a development version was tested.
+A version in between is taken if every seam is there with its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Seam:
 PARSE_ARGS = Seam("open_clip_train.main", "parse_args", ("args",))
 GET_DATASET_FN = Seam("open_clip_train.data", "get_dataset_fn", ("data_path", "dataset_type"))
 CREATE_LOSS = Seam("open_clip_train.main", "create_loss", ("args",))
+CREATE_TASK = Seam("open_clip_train.main", "create_task", ("args", "model"))
 CREATE_MODEL = Seam("open_clip_train.main", "create_model_and_transforms", ("model_name",))
 _MAIN = Seam("open_clip_train.main", "main", ("args",))
 _DATASETS = tuple(
@@ -84,6 +87,16 @@ def installed_version() -> str:
         return version()
 
 
+def has_tasks() -> bool:
+    """Whether the trainer makes a task of model and loss, as from version 4 on, and not a loss alone."""
+    return hasattr(_module(CREATE_TASK.module), CREATE_TASK.name)
+
+
+def loss_seam() -> Seam:
+    """Where the trainer makes its loss: ``create_task``, whose answer has a ``loss``, or ``create_loss``."""
+    return CREATE_TASK if has_tasks() else CREATE_LOSS
+
+
 def check_seams() -> None:
     """Make sure that the installed open_clip has every seam with the parameters that the hook relies on.
 
@@ -93,7 +106,7 @@ def check_seams() -> None:
     match = re.match(r"(\d+)\.(\d+)", version())
     if match is None or not SUPPORTED[0] <= (int(match[1]), int(match[2])) < SUPPORTED[1]:
         raise UnsupportedOpenClipError(_advice("this version is not known to work"))
-    for seam in (PARSE_ARGS, GET_DATASET_FN, CREATE_LOSS, CREATE_MODEL, _MAIN, *_DATASETS):
+    for seam in (PARSE_ARGS, GET_DATASET_FN, loss_seam(), CREATE_MODEL, _MAIN, *_DATASETS):
         seam.check()
 
 
@@ -178,13 +191,14 @@ def _module(name: str) -> ModuleType:
         return import_module(name)
     except ImportError as error:
         raise UnsupportedOpenClipError(
-            f"{name} cannot be imported ({error}); install it with: pip install 'open_clip_torch[training]>=2.29,<4'"
+            f"{name} cannot be imported ({error}); install it with: pip install 'open_clip_torch[training]{_bounds()}'"
         ) from error
 
 
+def _bounds() -> str:
+    low, high = (".".join(map(str, bound)) for bound in SUPPORTED)
+    return f">={low},<{high}"
+
+
 def _advice(fault: str) -> str:
-    (low, high) = (".".join(map(str, bound)) for bound in SUPPORTED)
-    return (
-        f"open_clip {version()}: {fault}; text augmentation works with versions {low} up to, not including, {high}: "
-        f"pip install 'open_clip_torch>={low},<{high}'"
-    )
+    return f"open_clip {version()}: {fault}; text augmentation works with: pip install 'open_clip_torch{_bounds()}'"

@@ -13,6 +13,8 @@ from laclip_aug.training.tokenizer import flatten_texts
 class TrainingLoader:
     """A loader of ``(images, texts [B, K, L])`` as one of ``(images, texts [B*K, L])``; the rest is the loader's own.
 
+    A batch that is a dict, with the texts under ``text``, stays one, as open_clip 4 has it.
+
     Args:
         loader: any loader; its attributes (``num_batches``, ``dataset``) are found here too.
         on_batch: called with each batch's ``[B*K, L]`` and K before it is handed on.
@@ -24,11 +26,12 @@ class TrainingLoader:
         self._on_batch = on_batch
         self._on_end = on_end
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, texts in self._loader:
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._loader:
+            texts = batch["text"] if isinstance(batch, Mapping) else batch[1]
             flat = flatten_texts(texts)
             self._on_batch(flat, texts.shape[1])
-            yield images, flat
+            yield {**batch, "text": flat} if isinstance(batch, Mapping) else (batch[0], flat)
         self._on_end()
 
     def __len__(self) -> int:

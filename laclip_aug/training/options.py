@@ -103,51 +103,45 @@ class TextAugOptions:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the ``--text-aug-*`` options to ``parser``."""
+    """Add the ``--text-aug-*`` options to ``parser``; :func:`options_of` makes sense of what it reads."""
     group = parser.add_argument_group("text augmentation", "which text of an image to train on; only training changes")
     group.add_argument(
         "--text-aug",
-        dest="mode",
         default="none",
         metavar="MODE",
         help="none: open_clip as it is (default). laclip: one text per image and step, drawn from the caption and its "
         "rewrites. laclip-mt: several texts per image and step. eda: word-level augmentation, made while loading or "
         "read from a cache. back-translation: read from a cache",
     )
-    group.add_argument("--text-aug-cache", dest="cache", metavar="DIR", help="the cache that laclip-aug build made")
+    group.add_argument("--text-aug-cache", metavar="DIR", help="the cache that laclip-aug build made")
     group.add_argument(
         "--text-aug-strategies",
-        dest="strategies",
         metavar="A,B",
         type=lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
         help="use the texts of these strategies only, in this order (default: all of the cache)",
     )
     group.add_argument(
         "--text-aug-original-prob",
-        dest="original_prob",
         type=float,
         metavar="P",
         help="how often the original caption is drawn (default: as often as each other text)",
     )
     group.add_argument(
         "--text-aug-num-texts",
-        dest="num_texts",
         type=int,
         metavar="K",
         help="texts per image, the original included. laclip-mt: texts in each step (default: all). eda without a "
         f"cache: texts to draw from (default: {DEFAULT_POOL})",
     )
-    group.add_argument("--text-aug-seed", dest="seed", type=int, default=0, metavar="N", help="default: 0")
+    group.add_argument("--text-aug-seed", type=int, default=0, metavar="N", help="default: 0")
     group.add_argument(
         "--text-aug-on-miss",
-        dest="on_miss",
         default="error",
         metavar="{error,original}",
         help="a caption that is not in the cache stops the training (default), or is used as it is",
     )
     group.add_argument(
         "--text-aug-option",
-        dest="augmenter_options",
         action="append",
         default=[],
         metavar="KEY=VALUE",
@@ -155,34 +149,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--text-aug-mt-reduction",
-        dest="mt_reduction",
         default="mean",
         metavar="{mean,paper}",
         help="divide the sum over K texts by K (default), or by K - 1 as the paper prints it",
     )
     group.add_argument(
         "--text-aug-mt-text-side",
-        dest="mt_text_side",
         default="all",
         metavar="{all,sampled}",
         help="text-to-image loss for every text (default), or for one text per image",
     )
     group.add_argument(
         "--text-aug-mt-negatives",
-        dest="mt_negatives",
         default="index",
         metavar="{index,all}",
         help="contrast an image with the texts at the same place (default, as the paper), or with all texts",
     )
     group.add_argument(
         "--text-aug-mt-mask-duplicates",
-        dest="mt_mask_duplicates",
         action="store_true",
         help="do not count a text as a negative where it equals the positive",
     )
     group.add_argument(
         "--text-aug-trim",
-        dest="trim",
         default="auto",
         metavar="{auto,on,off}",
         help="leave padding out of the text tower where that is exact: with augmented texts (default), always, never",
@@ -209,9 +198,19 @@ def parse(arguments: Sequence[str]) -> tuple[TextAugOptions, list[str]]:
             name, ["--text-aug"], cutoff=0.9
         ):
             raise UnknownNameError("option", name, known)
-    values = vars(namespace)
-    values["augmenter_options"] = dict(_key_value(item) for item in values["augmenter_options"])
-    return TextAugOptions(**values), rest
+    return options_of(namespace), rest
+
+
+def options_of(namespace: argparse.Namespace) -> TextAugOptions:
+    """The options in what a parser with :func:`add_arguments` read; other names in ``namespace`` do not matter.
+
+    Raises:
+        ConfigurationError: a value is wrong.
+    """
+    prefix = "text_aug_"
+    values = {name[len(prefix) :]: value for name, value in vars(namespace).items() if name.startswith(prefix)}
+    augmenter_options = dict(_key_value(item) for item in values.pop("option"))
+    return TextAugOptions(mode=namespace.text_aug, augmenter_options=augmenter_options, **values)
 
 
 def _key_value(item: str) -> tuple[str, Any]:

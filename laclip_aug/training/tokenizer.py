@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from laclip_aug.training.sampling import ORIGINAL, Draw, TextSampler
+from laclip_aug.training.words import with_word_table
 
 Tokenizer = Callable[..., Tensor]
 
@@ -73,7 +74,7 @@ class AugmentingTokenizer:
     """Stands in for ``tokenizer`` in a training loader.
 
     Args:
-        tokenizer: called with a list of K texts, returns ``[K, L]``.
+        tokenizer: called with a list of K texts, returns ``[K, L]``; open_clip's for CLIP gets a table of words.
         sampler: which texts.
         epoch: the epoch to draw for.
         counts: where to count the draws; optional.
@@ -82,7 +83,7 @@ class AugmentingTokenizer:
     def __init__(
         self, tokenizer: Tokenizer, sampler: TextSampler, epoch: SharedEpoch, counts: DrawCounts | None = None
     ) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer = with_word_table(tokenizer)
         self.sampler = sampler
         self.epoch = epoch
         self.counts = counts

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import open_clip as upstream_open_clip
 import pytest
 import torch
 from PIL import Image
@@ -25,6 +27,11 @@ COLOURS = ("red", "green", "blue", "yellow", "black", "white", "pink", "grey")
 THINGS = ("dog", "cat", "boat", "tree", "car", "ball")
 CAPTIONS = tuple(f"a {colour} {thing}" for colour in COLOURS for thing in THINGS)
 STRATEGIES = ("chatgpt", "bard", "human")
+
+if upstream_open_clip.__version__ < "3":
+    # It leaves NumPy numbers in its checkpoints, which torch 2.6 and newer read only if told so.
+    number = np.float64(0)
+    torch.serialization.add_safe_globals([number.__reduce__()[0], np.dtype, type(number.dtype)])
 
 
 def rewrite(caption: str, strategy: str) -> str:
@@ -55,12 +62,25 @@ class Dataset:
     shards: str
     model: Path
 
+    @property
+    def model_name(self) -> str:
+        """What ``--model`` calls the tiny CLIP; open_clip 2 knows no directories, only names of configurations."""
+        return "tiny-clip" if upstream_open_clip.__version__ < "3" else f"local-dir:{self.model}"
+
+    def trainer(self) -> list[str]:
+        """The command of open_clip's own trainer, without its arguments."""
+        if self.model_name != "tiny-clip":
+            return [sys.executable, "-m", "open_clip_train.main"]
+        start = "import open_clip; open_clip.add_model_config(sys.argv.pop(1)); import open_clip_train.main as trainer"
+        code = f"import sys; {start}; trainer.main(sys.argv[1:])"
+        return [sys.executable, "-c", code, str(self.model / "tiny-clip.json")]
+
     def arguments(self, logs: Path, name: str, data: Path | str | None = None, epochs: int = 2) -> list[str]:
         """open_clip's own arguments for a short run of the tiny model on the CPU."""
         chosen = str(self.csv if data is None else data)
         common = "--batch-size 8 --workers 0 --precision fp32 --device cpu --warmup 1 --lr 1e-3 --log-every-n-steps 1"
         return [
-            *("--train-data", chosen, "--model", f"local-dir:{self.model}", "--logs", str(logs), "--name", name),
+            *("--train-data", chosen, "--model", self.model_name, "--logs", str(logs), "--name", name),
             *("--epochs", str(epochs), "--train-num-samples", str(len(CAPTIONS)), *common.split()),
         ]
 
@@ -89,6 +109,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     text = {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
     config = {"model_cfg": {"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}}
     (model / "open_clip_config.json").write_text(json.dumps(config))
+    (model / "tiny-clip.json").write_text(json.dumps(config["model_cfg"]))
+    upstream_open_clip.add_model_config(model / "tiny-clip.json")
     return Dataset(csv, str(root / "shard-{0..3}.tar"), model)
 
 
@@ -108,7 +130,7 @@ def empty_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def upstream(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of ``python -m open_clip_train.main`` itself, with this package out of the way."""
     logs = tmp_path_factory.mktemp("upstream")
-    command = [sys.executable, "-m", "open_clip_train.main", *dataset.arguments(logs, "run")]
+    command = [*dataset.trainer(), *dataset.arguments(logs, "run")]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return logs / "run"
 
