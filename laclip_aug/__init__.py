@@ -30,14 +30,14 @@ _HOMES = {
 }
 
 __all__ = [
-    "CaptionCache",
-    "build_cache",
     "CaptionAugmenter",
+    "CaptionCache",
     "LaclipError",
     "Outcome",
     "Rejection",
     "Rewrite",
     "augmenter_names",
+    "build_cache",
     "create_augmenter",
 ]
 

@@ -108,10 +108,10 @@ class CaptionAugmenter(ABC):
                 )
 
     @classmethod
-    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:  # noqa: B027 (to be overridden, or not)
         """Add this kind's command-line options. Each ``dest`` must be a parameter of the constructor."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (to be overridden, or not)
         """Free what the augmenter holds (a model, a file). The default holds nothing."""
 
 
@@ -146,7 +146,7 @@ def augmenter_class(name: str) -> type[CaptionAugmenter]:
         raise UnknownNameError("augmenter", name, augmenter_names())
     if len(found) > 1:
         raise ConfigurationError(
-            f"augmenter {name!r} is registered more than once ({', '.join(sorted(found))}); uninstall one of the packages"
+            f"augmenter {name!r} is registered more than once ({', '.join(sorted(found))}); uninstall one package"
         )
     loaded = next(iter(found.values())).load()
     if not (isinstance(loaded, type) and issubclass(loaded, CaptionAugmenter)):

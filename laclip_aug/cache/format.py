@@ -50,10 +50,14 @@ class Shard:
 
 @dataclass
 class Counts:
-    """Totals over the committed shards. ``rejections`` counts every refused attempt by its reason."""
+    """Totals over the committed shards.
+
+    ``rejections`` counts every refused attempt by its reason; ``most`` is the largest number of rewrites of a caption.
+    """
 
     captions: int = 0
     with_rewrites: int = 0
+    most: int = 0
     tokens: int = 0
     rewrites: dict[str, int] = field(default_factory=dict)
     rejections: dict[str, int] = field(default_factory=dict)

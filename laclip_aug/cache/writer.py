@@ -126,6 +126,7 @@ def count(counts: Counts, records: Iterable[Outcome]) -> None:
     for record in records:
         counts.captions += 1
         counts.with_rewrites += bool(record.rewrites)
+        counts.most = max(counts.most, len(record.rewrites))
         counts.tokens += record.tokens
         for rewrite in record.rewrites:
             rewrites[rewrite.source] = rewrites.get(rewrite.source, 0) + 1

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sub = commands.add_parser(
                 name,
                 help=summary,
-                description=chosen and chosen.__doc__,
+                description=None if chosen is None else chosen.__doc__,
                 formatter_class=argparse.RawDescriptionHelpFormatter,
                 allow_abbrev=False,
             )

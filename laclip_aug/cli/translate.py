@@ -1,7 +1,8 @@
 """Convert translation models, and look at a back-translation.
 
-laclip-aug translate convert SOURCE_DIR OUT_DIR --quantization int8
-laclip-aug translate text "a brown dog runs on the beach" --pivot de
+examples:
+  laclip-aug translate convert SOURCE_DIR OUT_DIR --quantization int8
+  laclip-aug translate text "a brown dog runs on the beach" --pivot de
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@
       tokens.py       splitting, what may not be touched, case, a/an
       inflection.py   English noun and verb forms
       synonyms.py     the synonym table: rows of lemmas compiled to word forms
-      wordnet.py      WordNet through nltk: found, downloaded, compiled, kept in a cache directory
-      data/           the built-in synonym rows
+      wordnet.py      WordNet through nltk: found, downloaded, read
+      sources.py      which table: WordNet, built-in or a file; compiled once, kept in a cache directory
+      data/           the built-in synonym rows and irregular forms
 
 Source: Wei and Zou, EDA: Easy Data Augmentation Techniques (EMNLP-IJCNLP 2019), section 2.
 """

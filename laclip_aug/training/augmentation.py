@@ -46,7 +46,7 @@ def sampler_for(options: TextAugOptions) -> TextSampler:
     from laclip_aug.cache.lookup import CaptionCache
 
     cache = CaptionCache(options.cache)
-    made, sources = cache.manifest.config.n, cache.sources
+    made, sources = max(cache.manifest.config.n, cache.manifest.counts.most), cache.sources  # imports vary in number
     chosen = sources if options.strategies is None else options.strategies
     return TextSampler(
         cache,

@@ -34,7 +34,7 @@ class RewriteLookup(Protocol):
 
 
 class AugmenterLookup:
-    """Rewrites that an augmenter makes when they are asked for: ``n`` per caption, always the same ones."""
+    """Rewrites that an augmenter makes when they are asked for: ``n`` per caption, new ones in each epoch."""
 
     def __init__(self, augmenter: CaptionAugmenter, n: int, seed: int) -> None:
         self.augmenter = augmenter
@@ -42,9 +42,9 @@ class AugmenterLookup:
         self.seed = seed
         self.sources: Sequence[str] = augmenter.sources
 
-    def get(self, caption: str) -> tuple[Rewrite, ...]:
-        """``n`` texts at most; one that equals the caption is left out."""
-        (texts,) = self.augmenter.augment([caption], self.n, self.seed)
+    def get(self, caption: str, epoch: int = 0) -> tuple[Rewrite, ...]:
+        """``n`` texts at most, a function of (seed, epoch, caption); one that equals the caption is left out."""
+        (texts,) = self.augmenter.augment([caption], self.n, derive(self.seed, epoch))
         sources = self.sources
         return tuple(Rewrite(sources[j % len(sources)], text) for j, text in enumerate(texts) if text != caption)
 
@@ -135,7 +135,8 @@ class TextSampler:
         """
         if self.multi and self.num_texts == 1:
             return Draw((caption,), (ORIGINAL,))
-        found = self.lookup.get(caption)
+        lookup = self.lookup
+        found = lookup.get(caption, epoch) if isinstance(lookup, AugmenterLookup) else lookup.get(caption)
         if found is None:
             if self.on_miss == "error":
                 raise CacheMissError(

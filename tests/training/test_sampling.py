@@ -158,13 +158,17 @@ def test_any_caption_gets_its_number_of_texts(caption: str, epoch: int, seed: in
 
 
 class Numbering(CaptionAugmenter):
-    """Appends the number of the text; the second text is the caption itself."""
+    """Appends the number of the text, and the seed if asked; the second text is the caption itself."""
 
     name = "numbering"
     sources = ("odd", "even")
 
+    def __init__(self, seeded: bool = False) -> None:
+        self.seeded = seeded
+
     def augment(self, captions: Sequence[str], n: int, seed: int) -> list[list[str]]:
-        return [[caption if j == 1 else f"{caption} {seed} {j}" for j in range(n)] for caption in captions]
+        end = f" {seed}" if self.seeded else ""
+        return [[caption if j == 1 else f"{caption} {j}{end}" for j in range(n)] for caption in captions]
 
     def fingerprint(self) -> str:
         return "1"
@@ -173,7 +177,18 @@ class Numbering(CaptionAugmenter):
 def test_an_augmenter_is_a_lookup_without_unchanged_texts() -> None:
     lookup = AugmenterLookup(Numbering(), n=4, seed=9)
 
-    expected = (Rewrite("odd", "a dog 9 0"), Rewrite("odd", "a dog 9 2"), Rewrite("even", "a dog 9 3"))
+    expected = (Rewrite("odd", "a dog 0"), Rewrite("odd", "a dog 2"), Rewrite("even", "a dog 3"))
     assert lookup.get("a dog") == expected
     found = shares(TextSampler(lookup, pool=5), "a dog")
     assert found == pytest.approx({"a dog": 0.25, **{r.text: 0.25 for r in expected}}, abs=0.03)
+
+
+def test_an_augmenter_makes_new_texts_in_each_epoch() -> None:
+    made = {
+        (seed, epoch): AugmenterLookup(Numbering(seeded=True), n=4, seed=seed).get("a dog", epoch)
+        for seed in (0, 1)
+        for epoch in (0, 1, 2)
+    }
+    assert len(set(made.values())) == 6
+    again = TextSampler(AugmenterLookup(Numbering(seeded=True), n=4, seed=1), pool=5, original_prob=0.0, seed=1)
+    assert {again.texts("a dog", 2)[0] for _ in range(3)} <= {rewrite.text for rewrite in made[1, 2]}

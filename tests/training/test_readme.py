@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from .training.conftest import Dataset
+from .conftest import Dataset
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Appended to the printed command, so that ViT-B-32 on millions of pairs becomes a tiny CLIP on a few.
 SMALL = {
-    "open_clip": "--batch-size 8 --epochs 1 --workers 0 --precision fp32 --device cpu --warmup 1 --logs logs --name {name}",
+    "open_clip": "--batch-size 8 --epochs 1 --workers 0 --device cpu --warmup 1 --logs logs --name {name}",
     "laclip-aug build": "--max-new-tokens 8 --max-attempts 1 --variants 1 --strategies human,mscoco",
 }
 
@@ -68,7 +69,12 @@ def test_every_command_in_the_table_is_known() -> None:
     printed = set(re.findall(r"`(laclip-aug \w+(?: \w+)?|open_clip train|torchrun[^`]*)", README))
     assert {line.split()[1] for line in printed if line.startswith("laclip-aug")} >= {"rewrite", "build", "cache"}
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--nproc-per-node", "--no-python"}
-    helps = [["laclip-aug", "rewrite"], ["laclip-aug", "build"], ["laclip-aug", "cache", "import"], ["open_clip", "train"]]
+    helps = [
+        ["laclip-aug", "rewrite"],
+        ["laclip-aug", "build"],
+        ["laclip-aug", "cache", "import"],
+        ["open_clip", "train"],
+    ]
     known = "".join(run([*command, "--help"], Path.cwd()) for command in helps)
     assert {option for option in options if option not in known} == set()
 
@@ -82,8 +88,8 @@ def test_the_python_examples_run(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_tree_names_what_there_is() -> None:
-    package = Path(__file__).parent.parent / "laclip_aug"
-    tree = next(block for block in re.findall(r"```\n(.*?)```", README, flags=re.DOTALL) if "errors.py" in block)
+    package = ROOT / "laclip_aug"
+    tree = next(block for block in README.split("```") if "errors.py " in block)
     named = {word.rstrip("/") for word in re.findall(r"^  (\S+)", tree, flags=re.MULTILINE)}
     there = {entry.name for entry in package.iterdir() if not entry.name.startswith(("_", "py.typed"))}
     assert named == there

@@ -1,0 +1,1 @@
+"""Training recipe of the rewriter that ships in the package; ``python -m benchmarks.embedded_rewriter.run --help``."""

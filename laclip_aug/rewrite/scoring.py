@@ -1,0 +1,116 @@
+"""Picks among candidates of a small model: keep what the caption says, in other words.
+
+A small model invents and drops things, so several candidates are drawn and the best is kept. The score rewards the
+caption's content words that are still there, punishes new ones, and rewards new wording up to a bound:
+
+    score = kept − 0.6·invented + 2·min(novelty, 0.55) − 0.4·strangers − 0.5·repeated − garbled
+
+``strangers`` is 1 if the rewrite names a man, woman, boy or girl whom the caption does not, else 0;
+``repeated`` is 1 if it says a content word more often than the caption and more than once;
+``garbled`` is 1 if a new word is in no list of words of captions, as "airlinerers" is not. ``kept`` and
+``invented`` are shares of content by weight: words compared by crude stem, synonyms of photo captions as one, rare
+words (long ones, names) above the words that half of all captions hold.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+
+_WORD = re.compile(r"[^\W_]+")
+_FUNCTION = frozenset(
+    "a an the of on in at to for from with by and or as is are was were be been being it its this that these those "
+    "he she they his her their there here while which who whose some into onto over up out off has have had very next "
+    "near one what other another photo picture image".split()
+)
+_COMMON = frozenset(
+    "man woman person peopl group boy girl child young stand sit walk wear hold look play rid top side front back "
+    "larg small shirt street background water blue red white black green yellow brown".split()
+)
+_ALIKE = {
+    word: group[0]
+    for group in (
+        line.split()
+        for line in """
+        man men guy guys male males gentleman gentlemen
+        woman women lady ladies female females
+        boy boys
+        girl girls
+        child children kid kids youngster youngsters
+        people persons individuals
+        person individual someone
+        dog dogs puppy canine
+        bike bikes bicycle bicycles
+        motorcycle motorcycles motorbike motorbikes
+        street road roadway
+        sofa couch
+        big large huge
+        small little tiny
+        ocean sea
+        beach shore
+        stone rock stones rocks
+        airplane plane aircraft jet airplanes planes
+        jump jumps jumping leap leaps leaping
+        ride rides riding rode
+        sit sits sitting seated sat
+        stand stands standing stood
+        run runs running
+        lie lies lying lays laying
+        hold holds holding held
+        hat cap
+        jacket coat
+        tv television
+        """.strip().splitlines()
+    )
+    for word in group
+}
+_PERSONS = {"man", "woman", "boy", "girl"}
+_COMMON_WEIGHT = 0.4
+_NOVELTY_BOUND = 0.55
+
+
+def score(caption: str, rewrite: str) -> float:
+    """How good ``rewrite`` is as a rewrite of ``caption``; at most 2.1, higher is better.
+
+    >>> score("two dogs run on grass", "two dogs running on the grass") > score("two dogs run on grass", "a cat")
+    True
+    """
+    before, after = _WORD.findall(caption.casefold()), _WORD.findall(rewrite.casefold())
+    there, counts = Counter(_stems(before)), Counter(_stems(after))
+    source, made = frozenset(there), frozenset(counts)
+    shared = _weight(source & made)
+    kept = shared / _weight(source) if source else 1.0
+    invented = 1 - shared / _weight(made) if made else 1.0
+    together = set(before) | set(after)
+    novelty = 1 - len(set(before) & set(after)) / len(together) if together else 0.0
+    strangers = bool(made & _PERSONS - source)
+    garbled = any(word.isalpha() and word not in _known() for word in set(after) - set(before))
+    repeated = any(count > max(1, there[stem]) for stem, count in counts.items())
+    return kept - 0.6 * invented + 2 * min(novelty, _NOVELTY_BOUND) - 0.4 * strangers - 0.5 * repeated - garbled
+
+
+@lru_cache(maxsize=1)
+def _known() -> frozenset[str]:
+    """Words that occur three times or more in the captions that the embedded rewriter was trained on."""
+    return frozenset((Path(__file__).parent / "weights" / "words.txt").read_text(encoding="ascii").split())
+
+
+def _stems(words: list[str]) -> list[str]:
+    return [_stem(_ALIKE.get(word, word)) for word in words if word not in _FUNCTION]
+
+
+def _weight(stems: frozenset[str]) -> float:
+    return sum(_COMMON_WEIGHT if stem in _COMMON else 1 + 0.1 * min(len(stem), 6) for stem in stems)
+
+
+def _stem(word: str) -> str:
+    """``dogs`` and ``dog``, ``walking`` and ``walks`` share a stem; crude and fast."""
+    for ending in ("ing", "ed", "es", "s", "e"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)]
+            break
+    if len(word) > 3 and word[-1] == word[-2]:
+        word = word[:-1]
+    return word[:6]
