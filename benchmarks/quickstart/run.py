@@ -84,7 +84,7 @@ def train(out: Path, mode: str, epochs: int, seed: int) -> tuple[Path, float]:
         command = ["open_clip", "train", "--train-data", str(out / "train.csv"), "--dataset-type", "csv"]
         command += ["--model-config", str(out / "scene-clip.json"), "--model", "scene-clip"]
         command += ["--batch-size", "100", "--epochs", str(epochs), "--lr", "1e-3", "--wd", "0.1", "--warmup", "40"]
-        command += ["--workers", "1", "--seed", str(seed), "--aug-cfg", "scale=(0.8,1.0)"]
+        command += ["--workers", "1", "--precision", "fp32", "--seed", str(seed), "--aug-cfg", "scale=(0.8,1.0)"]
         command += ["--logs", str(out / "logs"), "--name", mode, "--save-frequency", str(epochs)]
         command += ["--text-aug", mode]
         if mode != "none":

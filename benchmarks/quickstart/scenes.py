@@ -208,7 +208,7 @@ THINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """``count`` things called ``name`` of one ``colour`` at ``place``; perhaps ``other``, another thing, beside them."""
+    """``count`` things called ``name`` of one ``colour`` at ``place``; perhaps ``other``, one more thing, beside."""
 
     name: str
     colour: str

@@ -20,7 +20,7 @@ from laclip_aug.rewrite.choosing import choose_prompt, listed
 from laclip_aug.rewrite.examples import Pair
 from laclip_aug.rewrite.prompt import Prompt
 from laclip_aug.rewrite.rounds import CaptionWork, Plan
-from laclip_aug.rewrite.scoring import score
+from laclip_aug.rewrite.scoring import identity, score
 
 if TYPE_CHECKING:
     from laclip_aug.rewrite.embedded import EmbeddedModel
@@ -197,6 +197,7 @@ class LLMAugmenter(CaptionAugmenter):
             "acceptance": self._acceptance.describe(),
             "max_attempts": self._max_attempts,
             "candidates": self._candidates,
+            "score": identity() if self._candidates > 1 else None,
             "laclip_aug": __version__,
         }
 
