@@ -107,8 +107,8 @@ class CaptionAugmenter(ABC):
                     rejections=tuple(Rejection(r.source, "unchanged", r.text) for r in made if r.text == caption),
                 )
 
-    @classmethod
-    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:  # noqa: B027 (to be overridden, or not)
+    @classmethod  # noqa: B027 (to be overridden, or not)
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Add this kind's command-line options. Each ``dest`` must be a parameter of the constructor."""
 
     def close(self) -> None:  # noqa: B027 (to be overridden, or not)

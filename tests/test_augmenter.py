@@ -14,14 +14,14 @@ from laclip_aug.errors import ConfigurationError, UnknownNameError
 
 THIRD_PARTY = """
 from laclip_aug import CaptionAugmenter
-class Shout(CaptionAugmenter):
-    name, sources = "shout", ("loud",)
+class Yell(CaptionAugmenter):
+    name, sources = "yell", ("loud",)
     def __init__(self, mark="!"):
         self.mark = mark
     def augment(self, captions, n, seed):
         return [[caption.upper() + self.mark * j for j in range(n)] for caption in captions]
     def fingerprint(self):
-        return "shout" + self.mark
+        return "yell" + self.mark
 class NoAugmenter:
     pass
 """
@@ -29,25 +29,25 @@ class NoAugmenter:
 
 @pytest.fixture
 def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Installs a distribution that registers ``shout``, as pip would leave it on the path."""
-    (tmp_path / "shouting.py").write_text(THIRD_PARTY)
-    info = tmp_path / "shouting-1.0.dist-info"
+    """Installs a distribution that registers ``yell``, as pip would leave it on the path."""
+    (tmp_path / "yelling.py").write_text(THIRD_PARTY)
+    info = tmp_path / "yelling-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.0\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: yelling\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[laclip_aug.augmenters]\nshout = shouting:Shout\nbroken = shouting:NoAugmenter\neda = shouting:Shout\n"
+        "[laclip_aug.augmenters]\nyell = yelling:Yell\nbroken = yelling:NoAugmenter\neda = yelling:Yell\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
 
 
 def test_a_third_party_augmenter_is_made_by_name(third_party: None) -> None:
-    assert "shout" in augmenter_names()
-    assert create_augmenter("shout", mark="?").augment(["hi"], 3, seed=0) == [["HI", "HI?", "HI??"]]
+    assert "yell" in augmenter_names()
+    assert create_augmenter("yell", mark="?").augment(["hi"], 3, seed=0) == [["HI", "HI?", "HI??"]]
 
 
 def test_outcomes_of_a_minimal_augmenter_name_what_was_unchanged(third_party: None) -> None:
-    outcomes = list(create_augmenter("shout").outcomes(["HI", "a"], 2, seed=0))
+    outcomes = list(create_augmenter("yell").outcomes(["HI", "a"], 2, seed=0))
     assert outcomes == [
         Outcome("HI", (Rewrite("loud", "HI!"),), (Rejection("loud", "unchanged", "HI"),)),
         Outcome("a", (Rewrite("loud", "A"), Rewrite("loud", "A!"))),
@@ -55,10 +55,10 @@ def test_outcomes_of_a_minimal_augmenter_name_what_was_unchanged(third_party: No
 
 
 def test_registry_errors(third_party: None) -> None:
-    with pytest.raises(UnknownNameError, match="did you mean 'shout'"):
-        create_augmenter("shuot")
-    with pytest.raises(UnknownNameError, match="option of augmenter 'shout' 'marc'; did you mean 'mark'"):
-        create_augmenter("shout", marc="?")
+    with pytest.raises(UnknownNameError, match="did you mean 'yell'"):
+        create_augmenter("ylel")
+    with pytest.raises(UnknownNameError, match="option of augmenter 'yell' 'marc'; did you mean 'mark'"):
+        create_augmenter("yell", marc="?")
     with pytest.raises(ConfigurationError, match="no CaptionAugmenter"):
         augmenter_class("broken")
     with pytest.raises(ConfigurationError, match="more than once"):
