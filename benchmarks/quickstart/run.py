@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--augmenter", default="llm", help="what makes the rewrites")
     parser.add_argument("--train", type=int, default=2400, help="training scenes")
     parser.add_argument("--test", type=int, default=800, help="test scenes")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     out: Path = args.out
