@@ -32,6 +32,12 @@ def quick_start() -> list[str]:
     return [line for line in blocks("sh")[0].splitlines() if line.startswith(("laclip-aug", "open_clip"))]
 
 
+def table() -> list[str]:
+    """The laclip-aug commands of the table of what one may want, in an order in which they can be run."""
+    rows = "".join(line for line in README.splitlines(keepends=True) if line.startswith("| "))
+    return [line for line in re.findall(r"`(laclip-aug [^`]*)`", rows) if not line.startswith("laclip-aug rewrite")]
+
+
 def run(command: list[str], folder: Path) -> str:
     tool = Path(sysconfig.get_path("scripts")) / command[0]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -65,7 +71,23 @@ def test_the_quick_start_runs_as_printed(folder: Path, dataset: Dataset) -> None
         assert (folder / "logs" / f"run-{number}" / "checkpoints" / "epoch_1.pt").stat().st_size > 0
 
 
-def test_every_command_in_the_table_is_known() -> None:
+def test_the_commands_of_the_table_run_as_printed(folder: Path) -> None:
+    (folder / "pairs.jsonl").write_text('{"raw": "a red dog", "fused": "a red dog on grass"}\n')
+    commands = table()
+    assert {tuple(line.split()[1:3]) for line in commands} >= {
+        ("cache", "import"),
+        ("cache", "info"),
+        ("cache", "verify"),
+    }
+    for line in commands:
+        small = {"eda": "--synonyms builtin", "rewrites": "--model model.gguf " + SMALL["laclip-aug build"]}
+        extra = next(
+            (small[name] for name in small if line.startswith("laclip-aug build") and f"--cache {name}" in line), ""
+        )
+        run(shlex.split(f"{line} {extra}"), folder)
+
+
+def test_every_option_in_the_text_is_known() -> None:
     printed = set(re.findall(r"`(laclip-aug \w+(?: \w+)?|open_clip train|torchrun[^`]*)", README))
     assert {line.split()[1] for line in printed if line.startswith("laclip-aug")} >= {"rewrite", "build", "cache"}
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--nproc-per-node", "--no-python"}
