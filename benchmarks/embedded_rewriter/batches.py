@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.embedded_rewriter.forms import count
 from benchmarks.embedded_rewriter.metrics import novelty, tokens
 from benchmarks.embedded_rewriter.noise import disturb
-from benchmarks.embedded_rewriter.paraphrase import announced, paraphrase
+from benchmarks.embedded_rewriter.paraphrase import announced, completed, paraphrase
+from benchmarks.embedded_rewriter.transplant import Donors, transplant
 from benchmarks.embedded_rewriter.vocabulary import BOS, EOS, STRATEGIES, Tokenizer
 from benchmarks.embedded_rewriter.words import concepts
+
+_FINITE = re.compile(r"\b(?:is|are|was|were|has|have)\b")
+_SPACED = re.compile(r"(?<=\w)(?=[.,!?:;](?:\s|$))")
 
 
 @dataclass(frozen=True)
@@ -72,16 +78,22 @@ class Rows:
         self, folder: Path, tokenizer: Tokenizer, seed: int, clean: float = 0.6, rules: float = 0.4, most: int = 64
     ) -> None:
         self.rows = [json.loads(line) for line in (folder / "captions.jsonl").read_text(encoding="utf-8").splitlines()]
+        for row in self.rows:
+            row["text"] = row["text"].capitalize() if row["text"].isupper() else row["text"]
         self.tokenizer, self.clean, self.rules, self.most = tokenizer, clean, rules, most
         self.copy = 0.0
         """Share of rows that copy words without sense, which teaches the attention to copy before it can write."""
+        self.moved = 0.35
+        """Share of rows with transplanted words."""
         self.rng = random.Random(seed)
+        texts = [row["text"] for row in self.rows]
+        self.forms, self.donors = count(texts), Donors(texts)
         for row in self.rows:
             row["near"] = [i for i in row["near"] if novelty(row["text"], self.rows[i]["text"]) >= 0.35]
         with_near = [i for i, row in enumerate(self.rows) if row["near"]]
         web = [i for i, row in enumerate(self.rows) if row["set"] in ("cc3m", "fused")]
         coco = [i for i, row in enumerate(self.rows) if row["set"] == "coco"]
-        pools = [(0.62, with_near), (0.16, web), (0.10, coco), (0.12, list(range(len(self.rows))))]
+        pools = [(0.56, with_near), (0.22, web), (0.10, coco), (0.12, list(range(len(self.rows))))]
         self.pools = [(weight, pool) for weight, pool in pools if pool]
 
     def copying(self) -> Row:
@@ -92,14 +104,25 @@ class Rows:
         ids, control = self.tokenizer.encode(mixed), self.tokenizer.strategies
         return Row([BOS, *ids], [[control[s], *ids, EOS] for s in rng.sample(STRATEGIES, 2)])
 
-    def ruled(self, text: str, most: int, least: float = 0.3) -> list[tuple[str, str]]:
-        """Up to ``most`` paraphrases by rule, of novelty ``least``, that differ from ``text`` and from each other."""
+    def ruled(self, text: str, most: int, least: float = 0.3, human: bool = True) -> list[tuple[str, str]]:
+        """Up to ``most`` paraphrases by rule, of novelty ``least``, that differ from ``text`` and from each other.
+
+        Alt-texts (not ``human``) get the articles and verbs that they lack first.
+        """
         found: dict[str, str] = {}
         for strategy in self.rng.sample(STRATEGIES, most):
-            made = paraphrase(text, strategy, self.rng)
+            whole = text if human else completed(text, self.forms, self.rng)
+            made = paraphrase(whole, strategy, self.rng)
             if novelty(text, made) >= least and tokens(made) != tokens(text):
                 found.setdefault(made, strategy)
         return [(strategy, made) for made, strategy in found.items()]
+
+    def alt_text(self, text: str) -> list[tuple[str, str]]:
+        """Targets for an alt-text: by rule, now and then one that says that it is a picture."""
+        made = self.ruled(text, 3, 0.1, human=False)
+        if self.rng.random() < (0.03 if made else 0.2) and not _FINITE.search(text):
+            made.append((self.rng.choice(STRATEGIES), announced(text, self.rng)))
+        return made
 
     def row(self) -> Row | None:
         rng = self.rng
@@ -121,9 +144,8 @@ class Rows:
             source, targets = own["text"], self.ruled(own["text"], 3)
             if rng.random() < 0.15:
                 source = source.lower().rstrip(".")
-        elif not human and rng.random() < 0.6:
+        elif not human and rng.random() < 0.6 and (targets := self.alt_text(own["text"])):
             source = own["text"]
-            targets = self.ruled(source, 3, 0.0) or [(rng.choice(STRATEGIES), announced(source, rng))]
             if rng.random() < 0.6:
                 source = source.lower().rstrip(".")
         else:
@@ -135,8 +157,12 @@ class Rows:
                 label = rng.choice(STRATEGIES)
             targets = [(label, own["text"])]
             targets += [(style(source, t["text"], t["set"]), t["text"]) for t in near[:3]]
+        if targets and rng.random() < self.moved:
+            source, targets = transplant(source, targets, self.donors, rng)
         if not targets:
             return None
+        if rng.random() < (0.05 if human else 0.4):
+            source = _SPACED.sub(" ", source)
         encode, control = self.tokenizer.encode, self.tokenizer.strategies
         row = Row([BOS, *encode(source)], [[control[s], *encode(t), EOS] for s, t in targets])
         if len(row.source) > self.most or any(len(t) > self.most for t in row.targets):

@@ -28,7 +28,7 @@ class Near:
     jaccard: float  # of words, at most
 
 
-SIBLING = Near(0.55, 0.5, 0.8)
+SIBLING = Near(0.7, 0.55, 0.8)
 STRANGER = Near(0.8, 0.65, 0.75)
 
 

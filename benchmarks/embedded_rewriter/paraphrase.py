@@ -11,6 +11,8 @@ import random
 import re
 from collections.abc import Callable
 
+from benchmarks.embedded_rewriter.forms import Forms
+
 _SAFE: dict[str, tuple[str, ...]] = {}
 for _line in """
     man = guy
@@ -235,6 +237,33 @@ def paraphrase(text: str, strategy: str, rng: random.Random) -> str:
     elif rng.random() < 0.3:
         text = re.sub(r"(?<=(?:on|in|at|by) )the (?=[a-z]+)", "a ", text, count=1)
     return text if text.endswith(".") else text + "."
+
+
+def completed(text: str, forms: Forms, rng: random.Random) -> str:
+    """An alt-text with the words that it leaves out: "boy grooming his horse" is "A boy is grooming his horse".
+
+    "poses" becomes "is posing" now and then, "players celebrate" becomes "some players celebrate".
+    """
+    words = text.split(" ")
+    subject = next((i for i, w in enumerate(words[:4]) if w.lower() in forms.singular | forms.plural), None)
+    if words[0].lower() in forms.singular:
+        lead = rng.choice(("A", "A", "The")) if words[0][0].lower() not in "aeiou" else rng.choice(("An", "The"))
+        words = [lead, _lowered(words[0]), *words[1:]]
+        subject = None if subject is None else subject + 1
+    elif words[0].lower() in forms.plural and rng.random() < 0.7:
+        words = [*rng.choice((["Some"], ["Several"], ["A", "group", "of"])), _lowered(words[0]), *words[1:]]
+        return " ".join(words)
+    if subject is not None and words[subject].lower() in forms.singular:
+        for i in range(subject + 1, min(subject + 3, len(words))):
+            if words[i] in forms.progressive and rng.random() < 0.6:
+                words[i] = f"is {forms.progressive[words[i]]}"
+                break
+            if words[i].endswith("ing") and i == subject + 1 and words[i] in forms.progressive.values():
+                words[i] = f"is {words[i]}"
+                break
+            if words[i] in ("of", "in", "on", "with", "and", "is", "to", ","):
+                break
+    return " ".join(words)
 
 
 def announced(text: str, rng: random.Random) -> str:

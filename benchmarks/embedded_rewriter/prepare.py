@@ -54,7 +54,7 @@ def prepare(
     if not (out / "vocabulary.model").exists():
         vocabulary.train([text for _, text in rows] + [raw for raw, _ in train.fused], out / "vocabulary", size)
     compared = Captions([text for _, text in rows])
-    found = compared.neighbours(range(human)) if neighbours else {}
+    found = compared.neighbours(range(first_fused)) if neighbours else {}
     raws = Captions([raw for raw, _ in train.fused])
     pairs = 0
     with (out / "captions.jsonl").open("w", encoding="utf-8") as lines:
@@ -63,10 +63,10 @@ def prepare(
             origin: list[str] = []
             if row < human:
                 near = [t for t in siblings[row] if t != row and compared.near(row, t, SIBLING)]
-                near += [t for t in found.get(row, []) if t not in siblings[row] and compared.near(row, t, STRANGER)][
-                    :8
-                ]
-            elif row >= first_fused:
+            if row < first_fused:
+                own = siblings[row] if row < human else ()
+                near += [t for t in found.get(row, []) if t not in own and compared.near(row, t, STRANGER)][:8]
+            else:
                 raw = row - first_fused
                 said, new = raws.concepts[raw], compared.concepts[row]
                 if len(text.split()) <= 30 and compared.weight(said & new) >= 0.6 * compared.weight(new):

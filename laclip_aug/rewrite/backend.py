@@ -27,6 +27,8 @@ class Job:
     jobs of one prefix should follow each other. ``caption`` is text from the web: it is never parsed for special
     tokens, and it alone is shortened when the prompt would not fit. With ``chat`` the backend wraps the whole as the
     user's message of the model's chat template; with ``special`` the other three parts may hold special tokens.
+    With ``shares_caption`` the caption is evaluated once for all its jobs, which should follow each other; that pays
+    where prefixes are short and the tail begins with a special token.
     ``seed`` keys the draws; ``tag`` comes back untouched.
     """
 
@@ -38,6 +40,7 @@ class Job:
     tag: Hashable = None
     chat: bool = False
     special: bool = False
+    shares_caption: bool = False
 
 
 @dataclass(frozen=True, slots=True)

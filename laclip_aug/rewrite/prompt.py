@@ -175,7 +175,8 @@ class ConditionedPrompt:
 
     def job(self, strategy: str, variant: int, shown: str, seed: int, tag: Hashable) -> Job:
         """The completion to ask for; ``shown`` comes from :func:`shown_caption`."""
-        return Job(self._prefixes[strategy], self._lead, shown, self._tails[strategy], seed, tag, special=True)
+        prefix, tail = self._prefixes[strategy], self._tails[strategy]
+        return Job(prefix, self._lead, shown, tail, seed, tag, special=True, shares_caption=True)
 
     def examples(self, strategy: str, variant: int) -> tuple[Pair, ...]:
         """None: the model learned the manner of a strategy in training."""

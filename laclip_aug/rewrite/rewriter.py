@@ -109,6 +109,7 @@ class LLMAugmenter(CaptionAugmenter):
             model = embedded.path
             defaults = embedded.defaults
             sampling = {key: defaults.get(key) if value is None else value for key, value in sampling.items()}
+            engine = {key: defaults.get(key) if value is None else value for key, value in engine.items()}
             candidates = defaults.get("candidates") if candidates is None else candidates
             prompt = embedded.layout if prompt is None else prompt
         self._candidates = candidates or 1
@@ -160,23 +161,23 @@ class LLMAugmenter(CaptionAugmenter):
     def _round(self, pending: dict[str, CaptionWork]) -> Iterator[Outcome]:
         """Ask for what is missing, and yield and remove the captions that are done."""
         works = list(pending.values())
-        grouped: list[tuple[tuple[str, int], Job]] = []
+        jobs: list[Job] = []
         for number, work in enumerate(works):
             if work.done:
                 yield pending.pop(work.caption).outcome()
             else:
-                grouped.extend(work.jobs(number))
-        grouped.sort(key=lambda item: item[0])  # jobs of one prefix follow each other
+                jobs.extend(work.jobs(number))
+        jobs.sort(key=lambda job: job.prefix)  # jobs of one prefix follow each other, and of one caption within it
         answers = 0
-        for completion in self._backend.complete(job for _, job in grouped) if grouped else ():
+        for completion in self._backend.complete(iter(jobs)) if jobs else ():
             number, place, candidate = _tag(completion.job, len(works))
             answers += 1
             work = works[number]
             if work.take(place, candidate, completion) and work.done:
                 yield pending.pop(work.caption).outcome()
-        if answers < len(grouped):
+        if answers < len(jobs):
             raise ModelError(
-                f"the backend answered {answers} of {len(grouped)} jobs; run again, or use another backend"
+                f"the backend answered {answers} of {len(jobs)} jobs; run again, or use another backend"
             )
 
     def describe(self) -> dict[str, Any]:

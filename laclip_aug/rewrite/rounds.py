@@ -62,11 +62,8 @@ class CaptionWork:
         """Whether every place is filled, or no attempt is left."""
         return len(self._texts) == self.plan.n or self.attempt >= self.plan.attempts
 
-    def jobs(self, number: int) -> Iterator[tuple[tuple[str, int], Job]]:
-        """The jobs of the next round with the (strategy, variant) that tells their prefix.
-
-        ``number`` names this caption in the tags.
-        """
+    def jobs(self, number: int) -> Iterator[Job]:
+        """The jobs of the next round; ``number`` names this caption in the tags."""
         plan = self.plan
         for place in (p for p in range(plan.n) if p not in self._texts):
             strategy = plan.strategy(place)
@@ -75,7 +72,7 @@ class CaptionWork:
                 seed = derive(plan.seed, "completion", strategy, self.caption, place, self.attempt, candidate)
                 job = plan.prompt.job(strategy, variant, self.shown, seed, (number, place, candidate))
                 self._asked[place, candidate] = variant, job
-                yield (strategy, variant), job
+                yield job
 
     def take(self, place: int, candidate: int, completion: Completion) -> bool:
         """Note a completion; True once the last of the round is there and the places are settled.

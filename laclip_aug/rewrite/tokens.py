@@ -99,6 +99,8 @@ class Prompter:
         if cut or len(middle) > room:
             cut = True
             middle = self._caption(frame, caption, "")[: room - len(tail)] + tail
+        if job.shares_caption and frame.after:
+            return Prompt((*frame.prefix, *frame.before, *middle), frame.after, cut)
         return Prompt(frame.prefix, (*frame.before, *middle, *frame.after), cut)
 
     def _caption(self, frame: _Frame, caption: str, tail: str) -> list[int]:

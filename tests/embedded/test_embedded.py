@@ -37,6 +37,7 @@ def test_layout_puts_the_strategy_after_the_caption() -> None:
     assert prompt.strategies == ("chatgpt", "bard", "mscoco", "human")
     job = prompt.job("mscoco", 0, "a red car", 7, None)
     assert (job.prefix, job.lead, job.caption, job.tail, job.special) == ("<s>", " ", "a red car", "<|mscoco|>", True)
+    assert job.shares_caption
     assert len({prompt.job(s, 0, "x", 0, None).tail for s in prompt.strategies}) == 4
 
 

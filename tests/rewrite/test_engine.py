@@ -90,6 +90,24 @@ def test_reproducible_mode_ignores_company_order_and_slots(tiny_gguf: Path, engi
         other.close()
 
 
+def test_a_shared_caption_changes_what_is_computed_not_what_is_said(tiny_gguf: Path, plain: PlainLlamaBackend) -> None:
+    apart = [replace(job, tail="</s>", special=True, tag=(job.tag, n)) for job in make_jobs(HOSTILE) for n in range(3)]
+    shared = [replace(job, seed=7 * job.seed + n, shares_caption=True) for n, job in enumerate(apart)]
+    engine = LlamaCppBackend(tiny_gguf, GREEDY, n_ctx=512, n_slots=4, n_threads=1)
+    assert texts(engine.complete(shared)) == texts(plain.complete(apart))
+    read = {engine.prompt(job).prefix for job in shared}
+    assert len(read) == len({(job.prefix, job.caption) for job in shared})
+    assert all(len(engine.prompt(job).suffix) == 1 for job in shared)
+    engine.close()
+    sampled = []
+    for n_slots, jobs in ((6, shared), (17, shared), (6, shared[::-1])):
+        engine = LlamaCppBackend(tiny_gguf, SAMPLED, n_ctx=512, n_slots=n_slots, n_threads=1)
+        sampled.append(texts(engine.complete(jobs)))
+        engine.close()
+    assert sampled[0] == sampled[1] == sampled[2]
+    assert len({text for text, _, _ in sampled[0].values()}) > len(HOSTILE)
+
+
 def test_sampled_text_is_that_of_the_plain_loop(tiny_gguf: Path, engine: LlamaCppBackend) -> None:
     # The same draws from the same model; rounding may part the two late in a text, so the first words are compared.
     jobs = make_jobs([f"a red dog and {n} cats" for n in range(12)])
