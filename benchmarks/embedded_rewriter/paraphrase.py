@@ -56,7 +56,6 @@ for _line in """
     inside = in
     underneath = under
     beneath = under
-    in front of = before
     while = as
     some = a few
     sits on = is sitting on, is seated on

@@ -73,7 +73,6 @@ GROUPS: tuple[tuple[str, ...], ...] = tuple(
     many, lots of
     multiple, several, various
     next to, beside, near, by
-    in front of, before
     on top of, atop, on
     behind, in back of
     beneath, under, underneath, below

@@ -19,6 +19,7 @@ from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.rewrite.backend import Completion
 from laclip_aug.rewrite.examples import Pair
 from laclip_aug.rewrite.prompt import CHAT_INSTRUCTION, INSTRUCTION
+from laclip_aug.rewrite.scoring import faithfulness
 
 REASONS: dict[str, str] = {
     "source-empty": "the caption itself has no letter or digit, so no completion was asked for",
@@ -27,6 +28,7 @@ REASONS: dict[str, str] = {
     "cut": "the token limit ended it in mid-sentence",
     "example-copied": "an in-context example again",
     **TEXT_REASONS,
+    "drifted": "it leaves out or adds more than least_faithfulness allows",
 }
 """Every reason for a rejection, with its meaning. The names are stable."""
 
@@ -106,18 +108,24 @@ CHECKS: dict[str, Callable[[Draft], bool]] = {
 class Acceptance:
     """The checks that are on. ``allow`` names reasons not to reject for.
 
+    With ``least_faithfulness`` a text below it is rejected as ``drifted``; see
+    :func:`laclip_aug.rewrite.scoring.faithfulness`.
+
     Raises:
         UnknownNameError: ``allow`` names no reason; suggests the nearest.
         ConfigurationError: it names a reason that leaves no text to accept.
     """
 
-    def __init__(self, allow: Collection[str] = ()) -> None:
+    def __init__(self, allow: Collection[str] = (), least_faithfulness: float | None = None) -> None:
         for reason in allow:
             if reason not in REASONS:
                 raise UnknownNameError("rejection reason", reason, REASONS)
             if reason in ALWAYS_ON:
                 raise ConfigurationError(f"{reason!r} cannot be allowed: it leaves no text; take it out of allow")
         self._checks = {reason: check for reason, check in CHECKS.items() if reason not in allow}
+        self.least_faithfulness = None if "drifted" in allow else least_faithfulness
+        if (least := self.least_faithfulness) is not None:
+            self._checks["drifted"] = lambda draft: faithfulness(draft.caption, draft.text) < least
 
     def reason(self, draft: Draft) -> str | None:
         """Why ``draft`` is rejected, or None if it is a rewrite."""
@@ -132,4 +140,4 @@ class Acceptance:
 
     def describe(self) -> dict[str, Any]:
         """The checks that are on, for a manifest."""
-        return {"checks": list(self._checks)}
+        return {"checks": list(self._checks), "least_faithfulness": self.least_faithfulness}

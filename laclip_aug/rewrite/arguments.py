@@ -33,6 +33,12 @@ def add_llm_arguments(parser: argparse.ArgumentParser) -> None:
     draw.add_argument("--max-new-tokens", type=int, metavar="N", help="default: 77")
     draw.add_argument("--max-attempts", type=int, metavar="N", help="rounds until a rewrite is accepted (default: 3)")
     draw.add_argument("--candidates", type=int, metavar="N", help="completions a round, the best is kept (default: 1)")
+    draw.add_argument(
+        "--least-faithfulness",
+        type=float,
+        metavar="X",
+        help="refuse what keeps less of the caption; 1 keeps all (default: no bound, embedded: 0.4)",
+    )
     draw.add_argument("--allow", metavar="A,B", help="rejection reasons to let pass, for example cut,colour-added")
     engine = parser.add_argument_group("engine")
     engine.add_argument("--backend", metavar="NAME", help=f"{', '.join(BACKENDS)} (default: llama.cpp)")

@@ -20,7 +20,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 FILE = "laclip-rewriter.gguf"
 SHA256 = "a36c1e5b81598c77faddf7ce9c548d86fee7edc2fb92533ece44dc211e7e3ced"
 DEFAULTS: Mapping[str, Any] = {
-    "temperature": 0.8, "top_p": 0.95, "max_new_tokens": 64, "candidates": 5, "n_ctx": 192, "n_slots": 64,
+    "temperature": 0.8, "top_p": 0.95, "max_new_tokens": 64, "candidates": 5, "least_faithfulness": 0.4,
+    "n_ctx": 192, "n_slots": 64,
 }  # fmt: skip
 STRATEGIES = ("chatgpt", "bard", "mscoco", "human")
 

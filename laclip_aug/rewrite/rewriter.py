@@ -49,6 +49,8 @@ class LLMAugmenter(CaptionAugmenter):
             mapping from strategies to pairs.
         max_attempts: rounds that a place may take until a rewrite is accepted.
         candidates: completions per round and place; of those accepted the one with the best ``score`` is kept.
+        least_faithfulness: refuse as ``drifted`` what scores below this, at most 1; no bound by default, and 0.4 for
+            the embedded rewriter. Meant for small models: a good LLM's free rewrites of a caption may score 0.
         allow: rejection reasons to let pass.
         window: captions worked on at a time, by default as many as make 2,048 completions. More share a prompt prefix,
             but their outcomes come later.
@@ -78,6 +80,7 @@ class LLMAugmenter(CaptionAugmenter):
         examples: Mapping[str, Sequence[Pair]] | Sequence[str] | str | None = None,
         max_attempts: int = 3,
         candidates: int | None = None,
+        least_faithfulness: float | None = None,
         allow: Collection[str] | str = (),
         window: int | None = None,
         n_gpu_layers: int | None = None,
@@ -91,7 +94,6 @@ class LLMAugmenter(CaptionAugmenter):
         for option, value in (("max_attempts", max_attempts), ("candidates", candidates), ("window", window)):
             if value is not None and value < 1:
                 raise ConfigurationError(f"{option} is {value}; use at least 1")
-        self._acceptance = Acceptance(listed(allow))
         self._max_attempts = max_attempts
         self._window = window
         chosen = None if strategies is None else listed(strategies)
@@ -111,7 +113,10 @@ class LLMAugmenter(CaptionAugmenter):
             sampling = {key: defaults.get(key) if value is None else value for key, value in sampling.items()}
             engine = {key: defaults.get(key) if value is None else value for key, value in engine.items()}
             candidates = defaults.get("candidates") if candidates is None else candidates
+            if least_faithfulness is None:
+                least_faithfulness = defaults.get("least_faithfulness")
             prompt = embedded.layout if prompt is None else prompt
+        self._acceptance = Acceptance(listed(allow), least_faithfulness)
         self._candidates = candidates or 1
         self._prompt = choose_prompt(prompt, chosen, variants, examples)
         self.sources = self._prompt.strategies
@@ -176,9 +181,7 @@ class LLMAugmenter(CaptionAugmenter):
             if work.take(place, candidate, completion) and work.done:
                 yield pending.pop(work.caption).outcome()
         if answers < len(jobs):
-            raise ModelError(
-                f"the backend answered {answers} of {len(jobs)} jobs; run again, or use another backend"
-            )
+            raise ModelError(f"the backend answered {answers} of {len(jobs)} jobs; run again, or use another backend")
 
     def describe(self) -> dict[str, Any]:
         """Backend and model hash, prompt hash, sampling, acceptance and versions; JSON types, no machine path."""
@@ -198,7 +201,7 @@ class LLMAugmenter(CaptionAugmenter):
             "acceptance": self._acceptance.describe(),
             "max_attempts": self._max_attempts,
             "candidates": self._candidates,
-            "score": identity() if self._candidates > 1 else None,
+            "score": identity() if self._candidates > 1 or self._acceptance.least_faithfulness is not None else None,
             "laclip_aug": __version__,
         }
 

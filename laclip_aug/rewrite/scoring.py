@@ -1,9 +1,10 @@
 """Picks among candidates of a small model: keep what the caption says, in other words.
 
-A small model invents and drops things, so several candidates are drawn and the best is kept. The score rewards the
-caption's content words that are still there, punishes new ones, and rewards new wording up to a bound:
+A small model invents and drops things, so several candidates are drawn and the best is kept. Faithfulness rewards the
+caption's content words that are still there and punishes new ones; the score adds new wording up to a bound:
 
-    score = kept − 0.6·invented + 2·min(novelty, 0.55) − 0.4·strangers − 0.5·repeated − garbled
+    faithfulness = kept − 0.6·invented − 0.4·strangers − 0.5·repeated − garbled
+    score        = faithfulness + 2·min(novelty, 0.55)
 
 ``strangers`` is 1 if the rewrite names a man, woman, boy or girl whom the caption does not, else 0;
 ``repeated`` is 1 if it says a content word more often than the caption and more than once;
@@ -80,18 +81,29 @@ def score(caption: str, rewrite: str) -> float:
     >>> score("two dogs run on grass", "two dogs running on the grass") > score("two dogs run on grass", "a cat")
     True
     """
+    before, after = set(_WORD.findall(caption.casefold())), set(_WORD.findall(rewrite.casefold()))
+    together = before | after
+    novelty = 1 - len(before & after) / len(together) if together else 0.0
+    return faithfulness(caption, rewrite) + 2 * min(novelty, _NOVELTY_BOUND)
+
+
+def faithfulness(caption: str, rewrite: str) -> float:
+    """How much of ``caption`` is in ``rewrite``, and nothing else; 1 is all. Captions of one photo by two people reach
+    0 in the median, so a bound suits a model that is asked to keep what is said.
+
+    >>> faithfulness("two dogs run on grass", "on the grass, two dogs are running")
+    1.0
+    """
     before, after = _WORD.findall(caption.casefold()), _WORD.findall(rewrite.casefold())
     there, counts = Counter(_stems(before)), Counter(_stems(after))
     source, made = frozenset(there), frozenset(counts)
     shared = _weight(source & made)
     kept = shared / _weight(source) if source else 1.0
     invented = 1 - shared / _weight(made) if made else 1.0
-    together = set(before) | set(after)
-    novelty = 1 - len(set(before) & set(after)) / len(together) if together else 0.0
     strangers = bool(made & _PERSONS - source)
     garbled = any(word.isalpha() and word not in _known() for word in set(after) - set(before))
     repeated = any(count > max(1, there[stem]) for stem, count in counts.items())
-    return kept - 0.6 * invented + 2 * min(novelty, _NOVELTY_BOUND) - 0.4 * strangers - 0.5 * repeated - garbled
+    return kept - 0.6 * invented - 0.4 * strangers - 0.5 * repeated - garbled
 
 
 def identity() -> str:
