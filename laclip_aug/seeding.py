@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from functools import lru_cache
 
 
 def derive(*parts: int | str | bytes) -> int:
@@ -26,6 +27,20 @@ def derive(*parts: int | str | bytes) -> int:
             tag, data = b"i", str(int(part)).encode("ascii")
         digest.update(tag + len(data).to_bytes(8, "little") + data)
     return int.from_bytes(digest.digest(), "little")
+
+
+def caption_key(seed: int, caption: str) -> int:
+    """A uniform 256-bit integer that is a function of (seed, caption), for loops over captions: costs about 1 µs.
+
+    The seed goes in as BLAKE2's salt, so that one call hashes the caption as it is. Not the number of :func:`derive`.
+    """
+    digest = hashlib.blake2b(caption.encode("utf-8", "surrogatepass"), digest_size=32, salt=_salt(seed))
+    return int.from_bytes(digest.digest(), "little")
+
+
+@lru_cache(maxsize=64)
+def _salt(seed: int) -> bytes:
+    return derive(seed).to_bytes(8, "little")
 
 
 def generator(*parts: int | str | bytes) -> random.Random:

@@ -12,7 +12,7 @@ from laclip_aug.eda.operations import OPERATIONS, Draws, Operation
 from laclip_aug.eda.sources import load_table
 from laclip_aug.eda.tokens import split
 from laclip_aug.errors import ConfigurationError, UnknownNameError
-from laclip_aug.seeding import derive
+from laclip_aug.seeding import caption_key, derive
 
 _TRIES = 5
 _Turn = tuple[Operation, float, bool]  # operation, alpha, and whether drawing it again may change its outcome
@@ -77,11 +77,10 @@ class EDAAugmenter(CaptionAugmenter):
         parts = split(caption)
         if len(parts) < 5:  # fewer than two words that may be touched
             return [caption] * n
-        key = derive(seed, caption)
+        draws = Draws(caption_key(seed, caption))
         count = len(self.alphas)
         texts = []
         for j in range(n):
-            draws = Draws(derive(key, j) if j else key)
             if j % count == 0:
                 order = self._orders[draws.below(len(self._orders))] if count > 1 else self._orders[0]
             operation, alpha, _ = order[j % count]
@@ -113,7 +112,7 @@ class EDAAugmenter(CaptionAugmenter):
     def fingerprint(self) -> str:
         """A hash of the parameters, the synonym table's content and the version of the operations."""
         parameters = [f"{name}={alpha!r}" for name, alpha in self.alphas.items()]
-        return f"eda-1-{derive(self.table.digest, *parameters):016x}"
+        return f"eda-2-{derive(self.table.digest, *parameters):016x}"
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:

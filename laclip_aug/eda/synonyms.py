@@ -82,26 +82,27 @@ class SynonymTable:
         self.entries = entries
         self.compounds = compounds
         self.origin = origin
-        # by word, what makes a compound with it: {"hot": {" dog"}, "dog": {"hot "}}
-        partners: dict[str, list[str]] = {}
+        # by word, what makes a compound with it, before and after: {"hot": ({}, {"dog"}), "dog": ({"hot"}, {})}
+        partners: dict[str, tuple[set[str], set[str]]] = {}
         for compound in compounds:
             first, _, second = compound.partition(" ")
-            partners.setdefault(first, []).append(" " + second)
-            partners.setdefault(second, []).append(first + " ")
+            partners.setdefault(first, (set(), set()))[1].add(second)
+            partners.setdefault(second, (set(), set()))[0].add(first)
         # in the order of the entries, most used first: what is used together lies together in memory
-        self._partners = {word: frozenset(partners[word]) for word in entries if word in partners}
+        self._partners = {word: tuple(map(frozenset, partners[word])) for word in entries if word in partners}
 
     def candidates(self, parts: list[str], place: int) -> tuple[str, ...]:
         """The synonyms that fit the word at ``place`` after the word before it; none for names and in compounds."""
         spelt = parts[place]
         word = spelt.lower()
-        if word not in self.entries or (word != spelt and is_name(parts, place)):
+        entry = self.entries.get(word)
+        if entry is None or (word != spelt and is_name(parts, place)):
             return ()
         before = parts[place - 2] if place > 1 and parts[place - 1].isspace() else ""
-        found = self.entries[word][_CONTEXT.get(before, 0)]
+        found = entry[_CONTEXT.get(before, 0)]
         if found and (partners := self._partners.get(word)):
-            after = parts[place + 2] if place + 2 < len(parts) else ""
-            if f" {after.lower()}" in partners or f"{before.lower()} " in partners:
+            firsts, seconds = partners
+            if before.lower() in firsts or (seconds and place + 2 < len(parts) and parts[place + 2].lower() in seconds):
                 return ()
         return found
 

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laclip_aug.eda.tokens import (
+    _WORD,
     is_bound,
     is_name,
     is_protected,
@@ -132,3 +133,15 @@ def test_names() -> None:
     assert [is_name(parts, place) for place in range(1, len(parts), 2)] == [False, True, False, False, False]
     parts = split("Shop For A Bush")
     assert not any(is_name(parts, place) for place in range(1, len(parts), 2))
+
+
+@given(st.text(st.sampled_from("abé犬1 \n-,.:!?()['#@&|"), max_size=60).filter(lambda text: text.count("'") < 2))
+def test_pieces_between_spaces_split_as_the_whole_caption_does(caption: str) -> None:
+    found = _WORD.split(caption)
+    assert split(caption)[1::2] == found[1::2]
+    assert "".join(split(caption)) == caption
+
+
+def test_a_long_caption_without_words_takes_linear_time() -> None:
+    caption = "1 犬 " * 200_000
+    assert split(caption) == [caption]
