@@ -9,12 +9,19 @@ Compared in one run and in turns: open_clip's ``CsvDataset`` and loader with its
 - laclip-mt: five texts from the cache;
 - the last two again with open_clip's tokenizer as it is, without the table of words that ours puts before it.
 
+Each augmenting tokenizer learns the words of some texts first, as it does when training starts (``--learned``; how long
+that takes is reported, and counted in no ratio). The set should hold clearly more texts than that.
+
 Two figures. Per sample, without a loader: CPU time of the photo (read, decoded, transformed) and of the text in each
-way, in turns, sample by sample; their sums give the ratio. The first ``--warm`` samples are not counted: the words of a
-large data set are soon known. And whole epochs, ``--rounds`` of them with each number of ``--workers``, each with
-workers that know no word yet: samples per second by the clock, and CPU time per sample of the loading processes from
-their start to the last batch, which is what a machine with enough cores shows as throughput. On a busy machine the
-clock says nothing, and the CPU time of an epoch is good to some 5%. All ratios are throughput / throughput of plain.
+way, in turns, sample by sample; their sums give the ratio. That is the steady state of a long run, for plain too: all
+ways share open_clip's tokenizer, which remembers each piece of a word that one of them has met.
+
+And whole epochs, ``--rounds`` of them for each number of ``--workers``, the ways in turns, each with a tokenizer of its
+own: samples per second by the clock, and CPU time per sample of all processes, the main one included, which is what a
+machine with enough cores shows as throughput. Both over the whole epoch, from before the workers start; and over its
+steady state, after the first ``--skip`` batches, counted by the samples that workers have finished by then. A ratio is
+that of one round; shown are the median of the rounds and the least and the largest. On a busy machine the clock says
+little, and CPU time is good to some 5% in a round. All ratios are throughput / throughput of plain.
 
 ``--images`` is a folder of photos and ``--captions`` a table ``filepath, caption_index, caption`` with five captions
 each (Flickr8k: https://www.kaggle.com/datasets/adityajn105/flickr8k; captions.txt numbered from 0). The first caption
@@ -22,7 +29,7 @@ becomes the image's, the others its rewrites. Text costs the same whatever the p
 ``--side`` first scales photos to that shorter side, as LAION or CC3M are usually stored. The last line is one JSON
 document.
 
-    python benchmarks/loader.py --images flickr8k --captions captions.tsv
+    python benchmarks/loader.py --images flickr8k --captions captions.tsv --workers 8
 """
 
 from __future__ import annotations
@@ -31,10 +38,12 @@ import argparse
 import json
 import multiprocessing
 import os
+import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +52,20 @@ import pandas
 import torch
 from open_clip_train.data import get_csv_dataset
 from PIL import Image
+from torch.utils.data import get_worker_info
+from tqdm import tqdm
 
 from laclip_aug.cache.imports import ImportForm, import_cache
 from laclip_aug.cache.lookup import CaptionCache
+from laclip_aug.training.coverage import SAMPLE_SIZE
 from laclip_aug.training.loader import TrainingLoader
 from laclip_aug.training.sampling import TextSampler
-from laclip_aug.training.tokenizer import AugmentingTokenizer, DrawCounts, SharedEpoch
+from laclip_aug.training.tokenizer import AugmentingTokenizer, DrawCounts, SharedEpoch, Tokenizer
+from laclip_aug.training.words import LEARNED
 
+MODEL = "ViT-B-32"
 TEXTS = 5
+NO_TABLE = ", no table of words"
 
 
 def make_data(args: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
@@ -79,69 +94,119 @@ def scaled(photo: Path, folder: Path, side: int | None) -> Path:
     return target
 
 
-def ways(cache: Path, tokenizer: Any, workers: int) -> dict[str, Callable[..., torch.Tensor]]:
-    """The tokenizers that are compared."""
+def ways(train: Path, cache: Path, workers: int, learned: int, known: Any = None) -> dict[str, Tokenizer]:
+    """The tokenizers that are compared, over ``known`` or else each over a new one of open_clip's."""
     lookup = CaptionCache(cache)
-    found: dict[str, Callable[..., torch.Tensor]] = {"plain": tokenizer}
+    captions = pandas.read_csv(train, sep="\t")["title"].sample(frac=1, random_state=0)[:SAMPLE_SIZE]
+    found: dict[str, Tokenizer] = {"plain": known or open_clip.get_tokenizer(MODEL)}
     for name, multi in (("laclip", False), (f"laclip-mt, {TEXTS} texts", True)):
-        for suffix in ("", ", no table of words"):
-            sampler = TextSampler(lookup, multi=multi)
+        for suffix in ("", NO_TABLE):
+            tokenizer, sampler = known or open_clip.get_tokenizer(MODEL), TextSampler(lookup, multi=multi)
             augmenting = AugmentingTokenizer(tokenizer, sampler, SharedEpoch(), DrawCounts(sampler.strategies, workers))
             if suffix:
                 augmenting.tokenizer = tokenizer
+            augmenting.learn(islice(chain(captions, lookup.texts()), learned))
             found[name + suffix] = augmenting
     return found
 
 
-def loader_for(train: Path, tokenizer: Callable[..., torch.Tensor], args: argparse.Namespace, workers: int) -> Any:
+class Counting:
+    """The train transform, counting the photos that are done; each worker in a place of its own."""
+
+    def __init__(self, workers: int) -> None:
+        self.transform = open_clip.image_transform(224, is_train=True)
+        self.done = torch.zeros(max(1, workers), dtype=torch.int64).share_memory_()
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        pixels = self.transform(image)
+        worker = get_worker_info()
+        self.done[0 if worker is None else worker.id] += 1
+        return pixels
+
+
+def loader_for(train: Path, tokenizer: Tokenizer, args: argparse.Namespace, workers: int) -> Any:
     settings = argparse.Namespace(
         train_data=str(train), csv_img_key="filepath", csv_caption_key="title", csv_separator="\t",
         distributed=False, batch_size=args.batch, workers=workers,
     )  # fmt: skip
-    transform = open_clip.image_transform(224, is_train=True)
-    loader = get_csv_dataset(settings, transform, is_train=True, tokenizer=tokenizer).dataloader
+    loader = get_csv_dataset(settings, Counting(workers), is_train=True, tokenizer=tokenizer).dataloader
     plain = not isinstance(tokenizer, AugmentingTokenizer)
     return loader if plain else TrainingLoader(loader, lambda texts, k: None, lambda: None)
 
 
-def cpu_seconds(processes: Iterable[Any]) -> float:
-    """CPU time of running child processes, from the kernel's count in nanoseconds."""
-    return sum(int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[0]) for process in processes) / 1e9
+def cpu_seconds() -> float:
+    """CPU time of this process and of its children, all their threads; the kernel counts nanoseconds."""
+    threads = [
+        task for child in multiprocessing.active_children() for task in Path(f"/proc/{child.pid}/task").iterdir()
+    ]
+    return time.process_time() + sum(int((task / "schedstat").read_text().split()[0]) for task in threads) / 1e9
 
 
-def epoch(loader: Any, workers: int) -> dict[str, float]:
-    """One epoch: samples per second by the clock, and CPU microseconds per sample."""
-    own, started, samples, batches = time.process_time(), time.perf_counter(), 0, len(loader)
-    for number, (images, _) in enumerate(loader, start=1):
-        samples += len(images)
-        if number == batches:  # the workers are still there, with nothing left to do
-            wall = time.perf_counter() - started
-            cpu = cpu_seconds(multiprocessing.active_children()) if workers else time.process_time() - own
-    return {"samples_per_second": samples / wall, "cpu_us": 1e6 * cpu / samples}
+def epoch(loader: Any, skip: int) -> dict[str, dict[str, float]]:
+    """One epoch, all of it and behind the first ``skip`` batches: samples per second, CPU microseconds per sample."""
+    done, batches = loader.dataset.transforms.done, len(loader)
+    if not 0 < skip < batches:
+        raise SystemExit(f"an epoch has {batches} batches, so --skip cannot be {skip}; give more photos, or skip fewer")
+    marks = [(time.perf_counter(), cpu_seconds(), 0)]
+    for number, _ in enumerate(loader, start=1):
+        if number in (skip, batches):  # behind the last batch the workers are still there, with nothing left to do
+            marks.append((time.perf_counter(), cpu_seconds(), int(done.sum())))
+    wall, cpu, samples = marks[-1]
+    return {
+        part: {"samples_per_second": (samples - n) / (wall - w), "cpu_us": 1e6 * (cpu - c) / (samples - n)}
+        for part, (w, c, n) in (("whole epoch", marks[0]), ("steady", marks[1]))
+    }
 
 
-def per_sample(datasets: dict[str, Any], samples: int, warm: int) -> dict[str, float]:
+def per_sample(datasets: dict[str, Any], args: argparse.Namespace) -> dict[str, float]:
     """Mean CPU microseconds of a photo (``photo``) and of a caption's texts in each way, measured in turns.
 
     Times over five medians are left out: they are the machine's, not the code's.
     """
     some = next(iter(datasets.values()))
+    order = random.Random(0).sample(range(len(some)), len(some))
     work: dict[str, Callable[[int], Any]] = {"photo": lambda index: some.transforms(Image.open(some.images[index]))}
     for name, dataset in datasets.items():
         work[name] = lambda index, dataset=dataset: dataset.tokenize([str(dataset.captions[index])])[0]
     names, spent = list(work), {name: [] for name in work}
-    for number in range(warm + samples):
+    for number in range(args.warm + args.samples):
+        index = order[number % len(order)]
         for step in range(len(names)):
             name = names[(number + step) % len(names)]
-            if number >= warm and name != "photo":
-                work["photo"](number % len(some))  # as in a loader: its data push the texts' out of the CPU's caches
+            if number >= args.warm and name != "photo":
+                work["photo"](index)  # as in a loader: its data push the texts' out of the CPU's caches
             started = time.process_time_ns()
-            if number >= warm or name != "photo":
-                work[name](number % len(some))
-            if number >= warm:
+            if number >= args.warm or name != "photo":
+                work[name](index)
+            if number >= args.warm:
                 spent[name].append((time.process_time_ns() - started) / 1000)
     kept = {name: [t for t in times if t < 5 * statistics.median(times)] for name, times in spent.items()}
     return {name: statistics.mean(times) for name, times in kept.items()}
+
+
+def epochs(train: Path, cache: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """All rounds of whole epochs: a row for each way, number of workers and part of the epoch."""
+    runs: dict[tuple[str, int], list[dict[str, dict[str, float]]]] = {}
+    for turn in tqdm(range(args.rounds), desc="rounds", disable=None):
+        for workers in args.workers:
+            found = ways(train, cache, workers, args.learned)
+            compared = [(way, tokenizer) for way, tokenizer in found.items() if NO_TABLE not in way]
+            for way, tokenizer in compared[turn % 3 :] + compared[: turn % 3]:
+                loader = loader_for(train, tokenizer, args, workers)
+                runs.setdefault((way, workers), []).append(epoch(loader, args.skip))
+    rows = []
+    for way, workers in sorted(runs, key=lambda run: run[1]):
+        for part in ("whole epoch", "steady"):
+            found, base = ([run[part] for run in runs[name, workers]] for name in (way, "plain"))
+            clock = [a["samples_per_second"] / b["samples_per_second"] for a, b in zip(found, base, strict=True)]
+            cpu = [b["cpu_us"] / a["cpu_us"] for a, b in zip(found, base, strict=True)]
+            row = {"way": way, "workers": workers, "part": part, "clock_ratios": clock, "cpu_ratios": cpu}
+            rows.append(row | {key: statistics.median(run[key] for run in found) for key in found[0]})
+    return rows
+
+
+def spread(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
 
 
 def main() -> None:
@@ -150,48 +215,48 @@ def main() -> None:
     parser.add_argument("--captions", type=Path, required=True)
     parser.add_argument("--side", type=int, help="scale photos to this shorter side first")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--workers", type=int, nargs="*", default=[0, 2, 8])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, nargs="*", default=[8])
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--skip", type=int, default=24, help="batches before the steady state")
+    parser.add_argument("--learned", type=int, default=LEARNED, help="texts that fill the table of words")
     parser.add_argument("--samples", type=int, default=1000, help="samples of the first figure")
-    parser.add_argument("--warm", type=int, default=500, help="samples before them, texts only")
+    parser.add_argument("--warm", type=int, default=100, help="samples before them, texts only")
     parser.add_argument("--json", type=Path, help="also write the JSON document here")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    tokenizer = open_clip.get_tokenizer("ViT-B-32")
     with tempfile.TemporaryDirectory() as name:
         train, cache = make_data(args, Path(name))
-        plain_datasets = {
-            way: loader_for(train, augmenting, args, 0).dataset for way, augmenting in ways(cache, tokenizer, 0).items()
-        }
-        single = per_sample(plain_datasets, args.samples, args.warm)
-        runs: dict[tuple[str, int], list[dict[str, float]]] = {}
-        for turn in range(args.rounds):
-            for workers in args.workers:
-                compared = [(way, t) for way, t in ways(cache, tokenizer, workers).items() if "no table" not in way]
-                for way, augmenting in compared[turn % 3 :] + compared[: turn % 3]:
-                    found = epoch(loader_for(train, augmenting, args, workers), workers)
-                    runs.setdefault((way, workers), []).append(found)
-    rows: list[dict[str, Any]] = []
-    photo = single.pop("photo")
-    print(f"A photo takes {photo:.0f} µs.\n")
-    print("| one sample | µs of its texts | throughput against plain |\n|---|---|---|")
-    for way, spent in single.items():
-        ratio = (photo + single["plain"]) / (photo + spent)
-        rows.append({"way": way, "photo_us": photo, "texts_us": spent, "ratio": ratio})
-        print(f"| {way} | {spent:.0f} | {ratio:.3f} |")
-    print("\n| epochs | workers | samples/s | against plain | µs of CPU per sample | against plain |\n|" + "---|" * 6)
-    for (way, workers), found in runs.items():
-        base = runs["plain", workers]
-        clock = statistics.median(
-            a["samples_per_second"] / b["samples_per_second"] for a, b in zip(found, base, strict=True)
+        started = time.process_time()
+        known = ways(train, cache, 0, args.learned, open_clip.get_tokenizer(MODEL))
+        learning = (time.process_time() - started) / 2  # laclip and laclip-mt learn
+        single = per_sample({way: loader_for(train, t, args, 0).dataset for way, t in known.items()}, args)
+        photo = single.pop("photo")
+        print(f"A photo takes {photo:.0f} us; a table of words is filled in {learning:.2f} s.\n", flush=True)
+        print("| one sample | us of its texts | throughput against plain |\n|---|---|---|")
+        rows: list[dict[str, Any]] = []
+        for way, spent in single.items():
+            ratio = (photo + single["plain"]) / (photo + spent)
+            rows.append({"way": way, "photo_us": photo, "texts_us": spent, "ratio": ratio})
+            print(f"| {way} | {spent:.0f} | {ratio:.3f} |", flush=True)
+        timed = epochs(train, cache, args)
+    print(
+        "\n| workers | part | way | samples/s | against plain | us of CPU per sample | against plain |\n|" + "---|" * 7
+    )
+    for row in timed:
+        print(
+            f"| {row['workers']} | {row['part']} | {row['way']} | {row['samples_per_second']:.0f} | "
+            f"{spread(row['clock_ratios'])} | {row['cpu_us']:.0f} | {spread(row['cpu_ratios'])} |"
         )
-        cpu = statistics.median(b["cpu_us"] / a["cpu_us"] for a, b in zip(found, base, strict=True))
-        speed, spent = (statistics.median(run[key] for run in found) for key in ("samples_per_second", "cpu_us"))
-        rows.append({"way": way, "workers": workers, "samples_per_second": speed, "clock_ratio": clock})
-        rows[-1] |= {"cpu_us": spent, "cpu_ratio": cpu, "rounds": found}
-        print(f"| {way} | {workers} | {speed:.0f} | {clock:.3f} | {spent:.0f} | {cpu:.3f} |")
-    settings = {key: getattr(args, key) for key in ("side", "batch", "workers", "rounds", "samples", "warm")}
-    document = json.dumps({"settings": settings, "torch": torch.__version__, "cores": os.cpu_count(), "rows": rows})
+    keys = ("side", "batch", "workers", "rounds", "skip", "learned", "samples", "warm")
+    document = json.dumps(
+        {
+            "settings": {key: getattr(args, key) for key in keys},
+            "learning_seconds": learning,
+            "torch": torch.__version__,
+            "cores": os.cpu_count(),
+            "rows": rows + timed,
+        }
+    )
     if args.json:
         args.json.write_text(document + "\n")
     print(document)

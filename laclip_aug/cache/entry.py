@@ -12,7 +12,9 @@ from laclip_aug.augmenter import Rewrite
 from laclip_aug.errors import CacheCorruptError
 
 _CHECKSUM = struct.Struct("<I")
-_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # made once: json.dumps would each time
+# Made once, and without what json.dumps and json.loads do around them: a lookup is read for each training sample.
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_parse = json.JSONDecoder().raw_decode
 
 
 def pack(key: bytes, rewrites: Sequence[Rewrite], numbers: dict[str, int]) -> bytes:
@@ -31,7 +33,8 @@ def unpack(key: bytes, value: bytes, sources: Sequence[str]) -> tuple[Rewrite, .
     payload = value[_CHECKSUM.size :]
     if len(value) < _CHECKSUM.size or _CHECKSUM.unpack_from(value)[0] != zlib.crc32(payload, zlib.crc32(key)):
         raise CacheCorruptError("a lookup record is damaged; make the lookup again with: laclip-aug cache compile DIR")
-    return tuple(Rewrite(sources[number], text) for number, text in json.loads(payload))
+    rows, _ = _parse(payload.decode())
+    return tuple([Rewrite(sources[number], text) for number, text in rows])
 
 
 def crc32_of(path: Path) -> str:

@@ -83,6 +83,18 @@ class CaptionCache:
         value = self._value(key)
         return None if value is None else unpack(key, value, self._sources)
 
+    def texts(self) -> Iterator[str]:
+        """All rewrites, in the order of their captions' keys; as those are hashes, the first are a fair sample.
+
+        Raises:
+            CacheCorruptError: a record is damaged.
+        """
+        try:
+            for key, value in self._open().items():
+                yield from [rewrite.text for rewrite in unpack(key, value, self._sources)]
+        except lmdb.Error as error:
+            raise self._damaged(error) from error
+
     def check_whole(self) -> None:
         """Compare the checksum of the whole lookup with the manifest; raises :class:`CacheCorruptError`."""
         if crc32_of(self._path) != self._entry["crc32"]:
@@ -104,17 +116,23 @@ class CaptionCache:
                 f"replaced; make it again with: laclip-aug cache compile {self.directory}"
             )
 
-    def _value(self, key: bytes) -> bytes | None:
+    def _open(self) -> _Reader:
         reader = self._reader
         if reader is None or reader.pid != os.getpid():
             self._check_size()
             reader = self._reader = _reader_of(self._path)
+        return reader
+
+    def _value(self, key: bytes) -> bytes | None:
         try:
-            return reader.get(key)
+            return self._open().get(key)
         except lmdb.Error as error:
-            raise CacheCorruptError(
-                f"{self._path} is damaged ({error}); make it again with: laclip-aug cache compile {self.directory}"
-            ) from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: lmdb.Error) -> CacheCorruptError:
+        return CacheCorruptError(
+            f"{self._path} is damaged ({error}); make it again with: laclip-aug cache compile {self.directory}"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}
@@ -136,8 +154,14 @@ class _Reader:
 
     def get(self, key: bytes) -> bytes | None:
         value = self._transaction.get(key)
-        if value is None:
-            return None
+        return None if value is None else self._copied(value)
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        with self._transaction.cursor() as cursor:
+            for key, value in cursor:
+                yield bytes(key), self._copied(value)
+
+    def _copied(self, value: Any) -> bytes:
         if len(value) > self._limit:  # a damaged length; copying the bytes would leave the map
             raise lmdb.CorruptedError("a record is longer than the file")
         return bytes(value)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from argparse import Namespace
 from collections.abc import Callable
-from typing import Any
+from itertools import chain
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -119,7 +120,7 @@ class TextAugmentation:
             counts = DrawCounts(sampler.strategies, args.workers)
             augmenting = AugmentingTokenizer(tokenizer, sampler, shared, counts)
             info = dataset_fn(args, preprocess, is_train=is_train, epoch=epoch, tokenizer=augmenting, **rest)
-            self._check_coverage(sampler, info.dataloader, args)
+            self._look_into_cache(augmenting, info.dataloader, args)
             return self._follow_epochs(info, shared, counts, args)
 
         return build
@@ -196,14 +197,19 @@ class TextAugmentation:
             )
         self._loss_for(args, None)  # its constructor names combinations of loss options that have no meaning
 
-    def _check_coverage(self, sampler: TextSampler, loader: Any, args: Namespace) -> None:
+    def _look_into_cache(self, tokenizer: AugmentingTokenizer, loader: Any, args: Namespace) -> None:
+        """Check that the cache covers the training data, and let the tokenizer learn the words of both."""
         if self.options.cache is None:
             return
+        from laclip_aug.cache.lookup import CaptionCache
+
+        lookup = cast(CaptionCache, tokenizer.sampler.lookup)
         shards = None if args.train_data is None else str(args.train_data)
         captions = coverage.training_captions(getattr(loader, "dataset", None), shards, self.options.seed)
-        measured = coverage.measure(sampler.lookup, captions)
+        measured = coverage.measure(lookup, captions)
         if args.rank == 0 or self.options.on_miss == "error":  # each process stops by itself; none is left waiting
             coverage.check(measured, str(shards), self.options.cache, self.options.on_miss)
+        tokenizer.learn(chain(captions, lookup.texts()))
 
     def _follow_epochs(self, info: Any, shared: SharedEpoch, counts: DrawCounts, args: Namespace) -> Any:
         """``info`` with an augmented loader, and with a ``set_epoch`` that reaches the workers and the loss."""

@@ -148,12 +148,14 @@ class TextSampler:
         rewrites.sort(key=lambda rewrite: self._rank[rewrite.source])
         original = Rewrite(ORIGINAL, caption)
         chosen = self._slots(original, rewrites, epoch) if self.multi else [self._one(original, rewrites, epoch)]
-        kept = [original if len(rewrite.text.split()) < _MIN_WORDS else rewrite for rewrite in chosen]
-        return Draw(
-            texts=tuple(rewrite.text for rewrite in kept),
-            sources=tuple(rewrite.source for rewrite in kept),
-            short=sum(before is not after for before, after in zip(chosen, kept, strict=True)),
-        )
+        texts, sources, short = [], [], 0
+        for rewrite in chosen:
+            if len(rewrite.text.split(None, _MIN_WORDS - 1)) < _MIN_WORDS:
+                short += rewrite is not original
+                rewrite = original
+            texts.append(rewrite.text)
+            sources.append(rewrite.source)
+        return Draw(tuple(texts), tuple(sources), short)
 
     def _one(self, original: Rewrite, rewrites: list[Rewrite], epoch: int) -> Rewrite:
         if not rewrites:

@@ -7,17 +7,15 @@ The epoch reaches loader workers through shared memory, and the counts of what w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from laclip_aug.training.sampling import ORIGINAL, Draw, TextSampler
-from laclip_aug.training.words import with_word_table
+from laclip_aug.training.words import WordTokens, with_word_table
 
 Tokenizer = Callable[..., Tensor]
 
@@ -46,19 +44,20 @@ class DrawCounts:
         self.sources = (ORIGINAL, *strategies)
         self.names = (*self.sources, "short", "missed")
         self._shared = _shared(torch.zeros(workers + 1, len(self.names), dtype=torch.int64))
-        self._row: NDArray[np.int64] | None = None
+        self._row: memoryview | None = None  # plain integers in shared memory, quicker than NumPy's one at a time
         self._column = {name: place for place, name in enumerate(self.sources)}
 
     def add(self, draw: Draw) -> None:
         """Count one caption's draw."""
         if self._row is None:
             worker = get_worker_info()
-            self._row = self._shared.numpy()[0 if worker is None else 1 + worker.id]
+            self._row = memoryview(self._shared.numpy()[0 if worker is None else 1 + worker.id])
         row = self._row
         for source in draw.sources:
             row[self._column[source]] += 1
-        row[-2] += draw.short
-        row[-1] += draw.missed
+        if draw.short or draw.missed:
+            row[-2] += draw.short
+            row[-1] += draw.missed
 
     def take(self) -> dict[str, int]:
         """The counts of all workers since the last call; call it between epochs, when workers are at rest."""
@@ -87,6 +86,11 @@ class AugmentingTokenizer:
         self.sampler = sampler
         self.epoch = epoch
         self.counts = counts
+
+    def learn(self, texts: Iterable[str]) -> None:
+        """Fill the table of words from some of ``texts``, if there is one; in time before loader workers start."""
+        if isinstance(self.tokenizer, WordTokens):
+            self.tokenizer.learn(texts)
 
     def __call__(self, texts: str | Sequence[str], *args: Any, **kwargs: Any) -> Tensor:
         """Tokens ``[N, K, L]`` of the training texts of N captions (of one, if ``texts`` is a string)."""

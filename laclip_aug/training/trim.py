@@ -177,11 +177,15 @@ def _shortened(tower: Any, length: int, embedded: Tensor) -> Iterator[None]:
 
 def _encode(tower: Any, text: Tensor, lengths: Sequence[int], encode: Callable[[Tensor], Tensor]) -> Tensor:
     """``encode(text)``, a bucket at a time."""
-    text, back = _distinct(text)
-    bucket = torch.bucketize(_lengths(tower, text), torch.tensor(lengths, device=text.device))
+    first, length = _first_equal(text), _lengths(tower, text)
+    row, numbers = (torch.arange(count, device=text.device) for count in (len(text), len(lengths) + 1))
+    bucket = sum((length > limit).long() for limit in lengths[:-1])
+    bucket = torch.where(first == row, bucket, len(lengths))  # the last is for repeated texts, which are not encoded
     order = bucket.argsort(stable=True)
-    counts = torch.bincount(bucket, minlength=len(lengths)).tolist()
-    parts = [text[rows, :length] for length, rows in zip(lengths, torch.split(order, counts), strict=True) if len(rows)]
+    # How many texts each bucket has is all that the host must know, so a GPU is waited for once.
+    *counts, repeated = (bucket[:, None] == numbers).sum(dim=0).tolist()
+    split = torch.split(order, [*counts, repeated])[:-1]
+    parts = [text[rows, :limit] for limit, rows in zip(lengths, split, strict=True) if len(rows)]
     # Tokens are looked up once for all buckets: each look-up makes a gradient as large as the whole vocabulary.
     looked_up = tower.token_embedding(torch.cat([part.flatten() for part in parts]))
     features = []
@@ -189,18 +193,19 @@ def _encode(tower: Any, text: Tensor, lengths: Sequence[int], encode: Callable[[
         with _shortened(tower, part.shape[1], embedded):
             features.append(encode(part))
     place = torch.empty_like(order)
-    place[order] = torch.arange(len(order), device=order.device)
-    return torch.cat(features)[place if back is None else place[back]]
+    place[order] = row
+    return torch.cat(features)[place[first]]
 
 
-def _distinct(text: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The distinct rows of ``[B, L]``, and for each row its place among them; None where all are distinct."""
-    ids, back = torch.unique(row_ids(text), return_inverse=True)
-    if len(ids) == len(text):
-        return text, None
-    first = torch.empty_like(ids).index_copy_(0, back, torch.arange(len(text), device=text.device))
-    distinct = text[first]
-    return (distinct, back) if torch.equal(distinct[back], text) else (text, None)  # equal ids, other text: a collision
+def _first_equal(text: Tensor) -> Tensor:
+    """For each row of ``[B, L]`` the number of the first row equal to it: ``[[7], [8], [7]]`` -> ``[0, 1, 0]``."""
+    row = torch.arange(len(text), device=text.device)
+    ids, order = row_ids(text).sort(stable=True)
+    starts = torch.where(ids == ids.roll(1), 0, row)  # where a run of equal ids starts; a run at 0 needs no mark
+    first = torch.empty_like(row)
+    first[order] = order[starts.cummax(dim=0).values]
+    same = (text[first] == text).all(dim=1)
+    return torch.where(same, first, row)  # equal ids, other text: a collision; then the row stands for itself
 
 
 def _trimmed_class(base: type) -> type:

@@ -10,6 +10,7 @@ from shouting import ShoutAugmenter
 from laclip_aug.augmenter import Rewrite, create_augmenter
 from laclip_aug.cache.build import build_cache
 from laclip_aug.cache.compile import compile_in
+from laclip_aug.cache.keys import caption_key
 from laclip_aug.cache.lookup import CachedAugmenter, CaptionCache
 from laclip_aug.errors import CacheCorruptError, CacheFormatError, CacheMissError, UnknownNameError
 
@@ -128,6 +129,16 @@ def test_a_flipped_bit_in_a_text_is_seen_when_it_is_read(directory):
     with pytest.raises(CacheCorruptError, match="record is damaged"):
         cache.get("photo 17")
     assert cache.get("photo 18") == expected("photo 18")
+    with pytest.raises(CacheCorruptError, match="record is damaged"):
+        list(cache.texts())
+
+
+def test_all_texts_in_the_order_of_their_keys(directory):
+    cache = CaptionCache(directory)
+    ordered = sorted([*CAPTIONS, "hopeless"], key=caption_key)
+    texts = cache.texts()
+    assert [next(texts) for _ in range(10)] == [r.text for caption in ordered for r in cache.get(caption)][:10]
+    assert [*cache.texts()] == [r.text for caption in ordered for r in cache.get(caption)]
 
 
 def test_an_unfinished_cache_is_refused_and_can_be_compiled(directory, tmp_path):

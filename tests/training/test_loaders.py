@@ -103,6 +103,18 @@ def test_several_texts_are_flattened_sample_major(dataset: Dataset, cache: Path)
         assert texts[start : start + 4] == [caption, *(rewrite(caption, strategy) for strategy in STRATEGIES)]
 
 
+def test_workers_start_with_the_words_of_the_cache(dataset: Dataset, laclip: TextAugOptions) -> None:
+    with hook.install(laclip):
+        info: Any = loaders(dataset, str(dataset.csv), workers=2)["train"]
+        table = info.dataloader.dataset.tokenize.tokenizer._table
+        texts = [text for caption in CAPTIONS for text in (caption, *(rewrite(caption, s) for s in STRATEGIES))]
+        assert set(table) >= {word for text in texts for word in text.split()}
+
+        expected = epoch_texts(dataset, str(dataset.csv), (0,))
+        table._bare.encoder = {}  # a word that a worker had to look up anew would be an error
+        assert sorted(text for batch in info.dataloader for text in texts_of(tokens_of(batch))) == expected[0]
+
+
 def test_validation_text_is_plain(dataset: Dataset, cache: Path) -> None:
     with hook.install(TextAugOptions(mode="laclip-mt", cache=str(cache))):
         info = loaders(dataset, str(dataset.csv), val=dataset.csv)["val"]

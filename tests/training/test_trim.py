@@ -11,6 +11,7 @@ from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.training.trim import install_trimming, remove_trimming
@@ -95,6 +96,42 @@ def test_each_text_goes_to_the_least_length_that_holds_it_and_repeats_go_once():
     lengths = seen_lengths(model)
     model.encode_text(captions((2, 16, 17, 40, 41, 77, 16), repeat=3))
     assert lengths == [(3, 16), (2, 40), (2, 77)]
+
+
+def test_equal_ids_of_different_texts_change_nothing(monkeypatch):
+    model = build(dtype=torch.float64)
+    text = captions(repeat=2)[torch.randperm(30, generator=torch.Generator().manual_seed(4))]
+    expected, gradients = run(model, text)
+    install_trimming(model)
+    # All ids collide, or those of every third text.
+    for ids in (torch.zeros(30, dtype=torch.long), torch.arange(30) % 3):
+        monkeypatch.setattr("laclip_aug.training.trim.row_ids", lambda _, ids=ids: ids)
+        found, grads = run(model, text)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(grads, gradients, rtol=1e-10, atol=1e-10)
+
+
+def test_no_operation_waits_for_a_gpu_but_one_copy():
+    # On a GPU the host waits where an operation's answer or its shape depends on the data. The one copy that is left,
+    # of the buckets' sizes, is no operation of that kind.
+    class Waits(TorchDispatchMode):
+        found = ()
+
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            tags = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+            by_number = operation is torch.ops.aten.index.Tensor and all(i.dtype == torch.long for i in args[1])
+            if tags & set(operation.tags) and not by_number:  # an index of booleans would be waited for
+                self.found = (*self.found, operation)
+            return operation(*args, **(kwargs or {}))
+
+    model, text = build(), captions(repeat=2)
+    install_trimming(model)
+    with Waits() as step:
+        run(model, text)
+    assert step.found == ()
+    with Waits() as known:  # it would be seen
+        text.unique(), text.sum().item(), text[text > 0]
+    assert len(known.found) == 3
 
 
 def test_padding_is_told_by_the_pooled_position_and_not_by_its_id():

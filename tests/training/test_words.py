@@ -71,11 +71,36 @@ def test_the_table_stops_growing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert WORDS > 2
 
 
-def test_it_travels_to_spawned_workers() -> None:
-    # Under spawn, a loader pickles its dataset.
-    again = pickle.loads(pickle.dumps(TABLE))  # noqa: S301
+def test_long_words_are_not_kept() -> None:
+    table = WordTokens(CLIP)
 
-    assert torch.equal(again(["a red dog"]), CLIP(["a red dog"]))
+    assert torch.equal(table("a " + "x" * 3000), CLIP("a " + "x" * 3000))
+    assert list(table._table) == ["a"]
+
+
+def test_no_texts() -> None:
+    assert torch.equal(TABLE([]), CLIP([]))
+
+
+def test_it_learns_from_so_many_texts_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("laclip_aug.training.words.LEARNED", 2)
+    table, texts = WordTokens(CLIP), iter(["a red dog", "caf\u00e9 & bar", "a cat"])
+
+    table.learn(texts)
+
+    assert set(table._table) == {"a", "red", "dog"}
+    assert next(texts) == "a cat"
+
+
+def test_it_travels_to_spawned_workers_with_its_words() -> None:
+    # Under spawn, a loader pickles its dataset.
+    table = WordTokens(CLIP)
+    table.learn(["a red dog"])
+
+    again = pickle.loads(pickle.dumps(table))  # noqa: S301
+
+    assert again._table == table._table
+    assert torch.equal(again(["a red dog", "a blue cat"]), CLIP(["a red dog", "a blue cat"]))
 
 
 @pytest.mark.parametrize(
