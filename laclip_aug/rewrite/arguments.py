@@ -37,7 +37,7 @@ def add_llm_arguments(parser: argparse.ArgumentParser) -> None:
         "--least-faithfulness",
         type=float,
         metavar="X",
-        help="refuse what keeps less of the caption; 1 keeps all (default: no bound, embedded: 0.4)",
+        help="refuse what keeps less of the caption; 1 keeps all (default: no bound, embedded: 0.45)",
     )
     draw.add_argument("--allow", metavar="A,B", help="rejection reasons to let pass, for example cut,colour-added")
     engine = parser.add_argument_group("engine")

@@ -18,9 +18,9 @@ from laclip_aug.rewrite.prompt import ConditionedPrompt
 
 WEIGHTS = Path(__file__).parent / "weights"
 FILE = "laclip-rewriter.gguf"
-SHA256 = "a36c1e5b81598c77faddf7ce9c548d86fee7edc2fb92533ece44dc211e7e3ced"
+SHA256 = "ab98d8b211a670036d73cca4749afd42fc04b532ad54c2962d8d847120886f56"
 DEFAULTS: Mapping[str, Any] = {
-    "temperature": 0.8, "top_p": 0.95, "max_new_tokens": 64, "candidates": 5, "least_faithfulness": 0.4,
+    "temperature": 1.0, "top_p": 0.95, "max_new_tokens": 64, "candidates": 8, "least_faithfulness": 0.45,
     "n_ctx": 192, "n_slots": 64,
 }  # fmt: skip
 STRATEGIES = ("chatgpt", "bard", "mscoco", "human")

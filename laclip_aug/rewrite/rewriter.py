@@ -49,7 +49,7 @@ class LLMAugmenter(CaptionAugmenter):
             mapping from strategies to pairs.
         max_attempts: rounds that a place may take until a rewrite is accepted.
         candidates: completions per round and place; of those accepted the one with the best ``score`` is kept.
-        least_faithfulness: refuse as ``drifted`` what scores below this, at most 1; no bound by default, and 0.4 for
+        least_faithfulness: refuse as ``drifted`` what scores below this, at most 1; no bound by default, and 0.45 for
             the embedded rewriter. Meant for small models: a good LLM's free rewrites of a caption may score 0.
         allow: rejection reasons to let pass.
         window: captions worked on at a time, by default as many as make 2,048 completions. More share a prompt prefix,
