@@ -39,6 +39,12 @@ def add_llm_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="refuse what keeps less of the caption; 1 keeps all (default: no bound, embedded: 0.45)",
     )
+    draw.add_argument(
+        "--good-score",
+        type=float,
+        metavar="X",
+        help="draw again, attempts allowing, for texts that score less (default: no bound, embedded: 1.7)",
+    )
     draw.add_argument("--allow", metavar="A,B", help="rejection reasons to let pass, for example cut,colour-added")
     engine = parser.add_argument_group("engine")
     engine.add_argument("--backend", metavar="NAME", help=f"{', '.join(BACKENDS)} (default: llama.cpp)")

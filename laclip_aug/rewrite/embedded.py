@@ -20,8 +20,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 FILE = "laclip-rewriter.gguf"
 SHA256 = "ab98d8b211a670036d73cca4749afd42fc04b532ad54c2962d8d847120886f56"
 DEFAULTS: Mapping[str, Any] = {
-    "temperature": 1.0, "top_p": 0.95, "max_new_tokens": 64, "candidates": 8, "least_faithfulness": 0.45,
-    "n_ctx": 192, "n_slots": 64,
+    "temperature": 1.0, "top_p": 0.95, "max_new_tokens": 64, "candidates": 6, "least_faithfulness": 0.45,
+    "good_score": 1.7, "n_ctx": 192, "n_slots": 64,
 }  # fmt: skip
 STRATEGIES = ("chatgpt", "bard", "mscoco", "human")
 

@@ -51,6 +51,8 @@ class LLMAugmenter(CaptionAugmenter):
         candidates: completions per round and place; of those accepted the one with the best ``score`` is kept.
         least_faithfulness: refuse as ``drifted`` what scores below this, at most 1; no bound by default, and 0.45 for
             the embedded rewriter. Meant for small models: a good LLM's free rewrites of a caption may score 0.
+        good_score: go on drawing for a place until its best text has this ``score`` or no attempt is left; by default
+            the first accepted text ends it, and for the embedded rewriter 1.7 does.
         allow: rejection reasons to let pass.
         window: captions worked on at a time, by default as many as make 2,048 completions. More share a prompt prefix,
             but their outcomes come later.
@@ -81,6 +83,7 @@ class LLMAugmenter(CaptionAugmenter):
         max_attempts: int = 3,
         candidates: int | None = None,
         least_faithfulness: float | None = None,
+        good_score: float | None = None,
         allow: Collection[str] | str = (),
         window: int | None = None,
         n_gpu_layers: int | None = None,
@@ -115,9 +118,11 @@ class LLMAugmenter(CaptionAugmenter):
             candidates = defaults.get("candidates") if candidates is None else candidates
             if least_faithfulness is None:
                 least_faithfulness = defaults.get("least_faithfulness")
+            good_score = defaults.get("good_score") if good_score is None else good_score
             prompt = embedded.layout if prompt is None else prompt
         self._acceptance = Acceptance(listed(allow), least_faithfulness)
         self._candidates = candidates or 1
+        self._good_score = good_score
         self._prompt = choose_prompt(prompt, chosen, variants, examples)
         self.sources = self._prompt.strategies
         if isinstance(backend, str):
@@ -149,7 +154,9 @@ class LLMAugmenter(CaptionAugmenter):
         """
         if n < 0:
             raise ConfigurationError(f"n is {n}; ask for 0 or more texts per caption")
-        plan = Plan(self._prompt, self._acceptance, score, n, seed, self._max_attempts, self._candidates)
+        plan = Plan(
+            self._prompt, self._acceptance, score, n, seed, self._max_attempts, self._candidates, self._good_score
+        )
         window = self._window or max(_LEAST_WINDOW, _JOBS_AT_A_TIME // max(1, n * self._candidates))
         source = iter(captions)
         pending: dict[str, CaptionWork] = {}
@@ -186,6 +193,7 @@ class LLMAugmenter(CaptionAugmenter):
     def describe(self) -> dict[str, Any]:
         """Backend and model hash, prompt hash, sampling, acceptance and versions; JSON types, no machine path."""
         sampling = self._sampling
+        scored = self._candidates > 1 or self._good_score is not None or self._acceptance.least_faithfulness is not None
         return {
             "augmenter": self.name,
             "sources": list(self.sources),
@@ -201,7 +209,8 @@ class LLMAugmenter(CaptionAugmenter):
             "acceptance": self._acceptance.describe(),
             "max_attempts": self._max_attempts,
             "candidates": self._candidates,
-            "score": identity() if self._candidates > 1 or self._acceptance.least_faithfulness is not None else None,
+            "good_score": self._good_score,
+            "score": identity() if scored else None,
             "laclip_aug": __version__,
         }
 

@@ -22,7 +22,10 @@ _KEPT_OF_A_REJECTION = 1000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to ask for each caption: ``n`` texts, at most ``attempts`` rounds of ``candidates`` each, the best kept."""
+    """What to ask for each caption: ``n`` texts, at most ``attempts`` rounds of ``candidates`` each, the best kept.
+
+    A text that scores below ``good_score`` is kept, and better ones are looked for in the rounds that are left.
+    """
 
     prompt: Prompt
     acceptance: Acceptance
@@ -31,6 +34,12 @@ class Plan:
     seed: int
     attempts: int
     candidates: int
+    good_score: float | None = None
+
+    @property
+    def scores(self) -> bool:
+        """Whether texts are compared at all."""
+        return self.candidates > 1 or self.good_score is not None
 
     def strategy(self, place: int) -> str:
         """The strategy that makes text ``place``."""
@@ -46,6 +55,7 @@ class CaptionWork:
     shown: str = field(init=False)
     attempt: int = 0
     _texts: dict[int, str] = field(default_factory=dict)
+    _scores: dict[int, float] = field(default_factory=dict)
     _rejections: list[Rejection] = field(default_factory=list)
     _tokens: int = 0
     _asked: dict[tuple[int, int], tuple[int, Job]] = field(default_factory=dict)
@@ -59,13 +69,21 @@ class CaptionWork:
 
     @property
     def done(self) -> bool:
-        """Whether every place is filled, or no attempt is left."""
-        return len(self._texts) == self.plan.n or self.attempt >= self.plan.attempts
+        """Whether every place is filled well enough, or no attempt is left."""
+        return self.attempt >= self.plan.attempts or not self._open()
+
+    def _open(self) -> list[int]:
+        least = self.plan.good_score
+        return [
+            place
+            for place in range(self.plan.n)
+            if place not in self._texts or (least is not None and self._scores[place] < least)
+        ]
 
     def jobs(self, number: int) -> Iterator[Job]:
         """The jobs of the next round; ``number`` names this caption in the tags."""
         plan = self.plan
-        for place in (p for p in range(plan.n) if p not in self._texts):
+        for place in self._open():
             strategy = plan.strategy(place)
             variant = variant_of(plan.prompt, strategy, self.caption, place, self.attempt)
             for candidate in range(plan.candidates):
@@ -92,7 +110,6 @@ class CaptionWork:
 
     def _settle(self) -> None:
         plan = self.plan
-        best: dict[int, tuple[float, str]] = {}
         for key in sorted(self._asked):
             (place, _), (variant, _) = key, self._asked[key]
             strategy = plan.strategy(place)
@@ -101,9 +118,9 @@ class CaptionWork:
             if reason is not None:
                 self._rejections.append(Rejection(strategy, reason, text[:_KEPT_OF_A_REJECTION]))
                 continue
-            score = plan.score(self.shown, text) if plan.candidates > 1 else 0.0
-            if place not in best or score > best[place][0]:
-                best[place] = score, text
+            score = plan.score(self.shown, text) if plan.scores else 0.0
+            if place not in self._texts or score > self._scores[place]:
+                self._scores[place] = score
                 self._texts[place] = text
         self.attempt += 1
         self._asked.clear()

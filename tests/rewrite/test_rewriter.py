@@ -123,6 +123,22 @@ def test_of_several_candidates_the_closest_is_kept() -> None:
     assert [r.reason for r in outcome.rejections] == ["colour-added"]
 
 
+def test_a_text_below_the_good_score_is_kept_until_a_better_one_comes() -> None:
+    said = ["a dog runs with a horse and two boats", "a cat", "a running dog is on the beach", "never asked for"]
+    backend = ScriptedBackend(lambda job: said[len(backend.seen) - 1])
+    caption, options = "a dog runs on the beach", {"strategies": "human", "allow": ["number-changed"]}
+    augmenter = create_augmenter("llm", backend=backend, good_score=1.3, max_attempts=4, **options)
+    (outcome,) = augmenter.outcomes([caption], 1, 0)
+    assert [r.text for r in outcome.rewrites] == [said[2]] and len(backend.seen) == 3
+    for limit, kept in ((1, said[0]), (2, said[0])):
+        backend.seen.clear()
+        augmenter = create_augmenter("llm", backend=backend, good_score=1.3, max_attempts=limit, **options)
+        assert augmenter.augment([caption], 1, 0) == [[kept]] and len(backend.seen) == limit
+    backend.seen.clear()
+    assert create_augmenter("llm", backend=backend, **options).augment([caption], 1, 0) == [[said[0]]]
+    assert len(backend.seen) == 1
+
+
 def test_a_failed_job_is_a_rejection_and_others_go_on() -> None:
     def answer(job: Job) -> str | Completion:
         return Completion(job, "no room", "error", 0) if "dog" in job.caption else f"{job.caption} seen from afar"
@@ -202,6 +218,8 @@ def test_the_fingerprint_tells_configurations_apart(tmp_path) -> None:
         llm(examples=f"human={tmp_path / 'mine.tsv'}"),
         llm(max_attempts=5),
         llm(candidates=2),
+        llm(good_score=1.0),
+        llm(least_faithfulness=0.4),
         llm(allow="cut"),
     ]
     assert len({a.fingerprint() for a in variants}) == len(variants)
