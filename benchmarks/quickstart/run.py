@@ -139,7 +139,11 @@ def main() -> None:
         stamp.write_text(settings)
     build = ["laclip-aug", "build", str(out / "train.csv"), "--cache", str(out / "rewrites")]
     build += ["--augmenter", args.augmenter, "--n", "4", "--seed", str(args.seed)]
-    run(build + (["--model", args.model] if args.model else []))
+    if args.model:
+        build += ["--model", args.model]
+    elif args.augmenter == "llm":  # the embedded rewriter's own settings draw several times as much for each text
+        build += ["--candidates", "4", "--good-score", "0"]
+    run(build)
     run(["laclip-aug", "cache", "show", str(out / "rewrites"), "--head", "3"])
     rows = {}
     for mode in MODES:

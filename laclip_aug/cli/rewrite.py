@@ -17,6 +17,8 @@ from contextlib import closing
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
 
+_SHOWN = 8  # rejections; a small model draws dozens
+
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     """Add the options of ``laclip-aug rewrite``."""
@@ -60,7 +62,10 @@ def _as_text(outcome: Outcome, n: int) -> str:
         f"{reason} {count}" for reason, count in Counter(r.reason for r in outcome.rejections).most_common()
     )
     lines.append(f"{made} of {n} rewrites" + (f"; {rejected} rejected: {counts}" if rejected else "; none rejected"))
-    lines += [f"  {r.source:<{width}}  {r.reason}: {_printable(r.text)}".rstrip(" :") for r in outcome.rejections]
+    shown = outcome.rejections[:_SHOWN]
+    lines += [f"  {r.source:<{width}}  {r.reason}: {_printable(r.text)}".rstrip(" :") for r in shown]
+    if rejected > _SHOWN:
+        lines.append(f"  … and {rejected - _SHOWN} more rejections; --json prints them all")
     return "\n".join(lines)
 
 

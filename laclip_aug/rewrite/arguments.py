@@ -31,19 +31,21 @@ def add_llm_arguments(parser: argparse.ArgumentParser) -> None:
     draw.add_argument("--temperature", type=float, metavar="T", help="default: 0.9; 0 is greedy")
     draw.add_argument("--top-p", type=float, metavar="P", help="default: 0.95")
     draw.add_argument("--max-new-tokens", type=int, metavar="N", help="default: 77")
-    draw.add_argument("--max-attempts", type=int, metavar="N", help="rounds until a rewrite is accepted (default: 3)")
+    draw.add_argument(
+        "--max-attempts", type=int, metavar="N", help="rounds until a rewrite is accepted (default: 3, embedded: 5)"
+    )
     draw.add_argument("--candidates", type=int, metavar="N", help="completions a round, the best is kept (default: 1)")
     draw.add_argument(
         "--least-faithfulness",
         type=float,
         metavar="X",
-        help="refuse what keeps less of the caption; 1 keeps all (default: no bound, embedded: 0.45)",
+        help="refuse what keeps less of the caption; 1 keeps all (default: no bound, embedded: 0.3)",
     )
     draw.add_argument(
         "--good-score",
         type=float,
         metavar="X",
-        help="draw again, attempts allowing, for texts that score less (default: no bound, embedded: 1.7)",
+        help="draw again, attempts allowing, for what scores less; 0 draws less (default: no bound, embedded: 1.95)",
     )
     draw.add_argument("--allow", metavar="A,B", help="rejection reasons to let pass, for example cut,colour-added")
     engine = parser.add_argument_group("engine")

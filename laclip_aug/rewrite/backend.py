@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 
@@ -50,12 +50,14 @@ class Completion:
     ``text`` is the first line that has a visible character, without the white space around it (:func:`first_line`).
     ``finish`` is ``"stop"`` (line or text ended by the model), ``"length"`` (cut at the token limit) or ``"error"``
     (``text`` then says why; the prompt could not be run, other jobs go on). ``tokens`` counts the tokens generated.
+    ``log_likelihood`` is the mean log-probability of those tokens, in nats; 0 where the backend does not tell it.
     """
 
     job: Job
     text: str
     finish: Literal["stop", "length", "error"]
     tokens: int
+    log_likelihood: float = field(default=0.0, compare=False)
 
 
 def first_line(text: str) -> tuple[str, bool]:

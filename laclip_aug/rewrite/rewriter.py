@@ -47,12 +47,12 @@ class LLMAugmenter(CaptionAugmenter):
         variants: fixed prompts per strategy.
         examples: own meta-input-output pairs: files (see ``pairs_from_file``), each a path or ``STRATEGY=PATH``, or a
             mapping from strategies to pairs.
-        max_attempts: rounds that a place may take until a rewrite is accepted.
+        max_attempts: rounds that a place may take until a rewrite is accepted (3, embedded rewriter: 5).
         candidates: completions per round and place; of those accepted the one with the best ``score`` is kept.
-        least_faithfulness: refuse as ``drifted`` what scores below this, at most 1; no bound by default, and 0.45 for
+        least_faithfulness: refuse as ``drifted`` what scores below this, at most 1; no bound by default, and 0.3 for
             the embedded rewriter. Meant for small models: a good LLM's free rewrites of a caption may score 0.
         good_score: go on drawing for a place until its best text has this ``score`` or no attempt is left; by default
-            the first accepted text ends it, and for the embedded rewriter 1.7 does.
+            the first accepted text ends it, and for the embedded rewriter 1.95 does.
         allow: rejection reasons to let pass.
         window: captions worked on at a time, by default as many as make 2,048 completions. More share a prompt prefix,
             but their outcomes come later.
@@ -80,7 +80,7 @@ class LLMAugmenter(CaptionAugmenter):
         prompt: Prompt | str | None = None,
         variants: int | None = None,
         examples: Mapping[str, Sequence[Pair]] | Sequence[str] | str | None = None,
-        max_attempts: int = 3,
+        max_attempts: int | None = None,
         candidates: int | None = None,
         least_faithfulness: float | None = None,
         good_score: float | None = None,
@@ -97,7 +97,6 @@ class LLMAugmenter(CaptionAugmenter):
         for option, value in (("max_attempts", max_attempts), ("candidates", candidates), ("window", window)):
             if value is not None and value < 1:
                 raise ConfigurationError(f"{option} is {value}; use at least 1")
-        self._max_attempts = max_attempts
         self._window = window
         chosen = None if strategies is None else listed(strategies)
         if chosen is not None and (not chosen or len(set(chosen)) < len(chosen)):
@@ -119,9 +118,10 @@ class LLMAugmenter(CaptionAugmenter):
             if least_faithfulness is None:
                 least_faithfulness = defaults.get("least_faithfulness")
             good_score = defaults.get("good_score") if good_score is None else good_score
+            max_attempts = defaults.get("max_attempts") if max_attempts is None else max_attempts
             prompt = embedded.layout if prompt is None else prompt
         self._acceptance = Acceptance(listed(allow), least_faithfulness)
-        self._candidates = candidates or 1
+        self._candidates, self._max_attempts = candidates or 1, max_attempts or 3
         self._good_score = good_score
         self._prompt = choose_prompt(prompt, chosen, variants, examples)
         self.sources = self._prompt.strategies

@@ -29,7 +29,7 @@ class Plan:
 
     prompt: Prompt
     acceptance: Acceptance
-    score: Callable[[str, str], float]
+    score: Callable[[str, str, float], float]
     n: int
     seed: int
     attempts: int
@@ -118,7 +118,8 @@ class CaptionWork:
             if reason is not None:
                 self._rejections.append(Rejection(strategy, reason, text[:_KEPT_OF_A_REJECTION]))
                 continue
-            score = plan.score(self.shown, text) if plan.scores else 0.0
+            likelihood = self._arrived[key].log_likelihood
+            score = plan.score(self.shown, text, likelihood) if plan.scores else 0.0
             if place not in self._texts or score > self._scores[place]:
                 self._scores[place] = score
                 self._texts[place] = text

@@ -14,7 +14,7 @@ the number of draws made before.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,13 @@ from laclip_aug.seeding import derive
 
 _BLOCK = 256
 _TRIES = 16
+
+
+class Drawn(NamedTuple):
+    """A token and the natural logarithm of its probability at the temperature, before top-p; 0 when greedy."""
+
+    token: int
+    log_probability: float
 
 
 def check(sampling: Sampling) -> None:
@@ -46,7 +53,7 @@ def uniform(seed: int, position: int, attempt: int) -> float:
     return float(derive("draw", seed, position, attempt) >> 11) * 2.0**-53
 
 
-def draw(logits: npt.NDArray[np.float32], sampling: Sampling, seed: int, position: int) -> int | None:
+def draw(logits: npt.NDArray[np.float32], sampling: Sampling, seed: int, position: int) -> Drawn | None:
     """The next token of a completion.
 
     Args:
@@ -56,14 +63,15 @@ def draw(logits: npt.NDArray[np.float32], sampling: Sampling, seed: int, positio
         position: the number of tokens already drawn for the job.
 
     Returns:
-        A token id in ``[0, V)``; None if the logits have no finite maximum, so nothing can be drawn.
+        A token id in ``[0, V)`` and its log-probability; None if the logits have no finite maximum: no draw can be
+        made.
     """
     top = int(logits.argmax())
     peak = float(logits[top])
     if not math.isfinite(peak):
         return None
     if sampling.temperature == 0:
-        return top
+        return Drawn(top, 0.0)
     weights = np.subtract(logits, np.float32(peak))
     weights *= np.float32(1 / sampling.temperature)
     np.exp(weights, out=weights)
@@ -73,9 +81,9 @@ def draw(logits: npt.NDArray[np.float32], sampling: Sampling, seed: int, positio
     for attempt in range(_TRIES):
         token = _inverse(weights, blocks, uniform(seed, position, attempt) * total)
         if sampling.top_p == 1 or token == top:
-            return token
+            return _drawn(token, weights, total)
         if float(weights[weights > weights[token]].sum(dtype=np.float64)) < limit:
-            return token
+            return _drawn(token, weights, total)
     # A small p refuses often: after a few tries the set is found by a sort, once. Still the exact distribution.
     order = np.argsort(-weights, kind="stable")
     heavier = np.cumsum(weights[order], dtype=np.float64)
@@ -84,7 +92,12 @@ def draw(logits: npt.NDArray[np.float32], sampling: Sampling, seed: int, positio
     while kept < len(order) and weights[order[kept]] == weights[order[kept - 1]]:
         kept += 1
     point = uniform(seed, position, _TRIES) * float(heavier[kept - 1])
-    return int(order[min(int(np.searchsorted(heavier[:kept], point, side="right")), kept - 1)])
+    token = int(order[min(int(np.searchsorted(heavier[:kept], point, side="right")), kept - 1)])
+    return _drawn(token, weights, total)
+
+
+def _drawn(token: int, weights: npt.NDArray[np.float32], total: float) -> Drawn:
+    return Drawn(token, math.log(max(float(weights[token]) / total, 1e-300)))  # rounding may leave nothing
 
 
 def _block_sums(weights: npt.NDArray[np.float32]) -> npt.NDArray[Any]:

@@ -81,10 +81,15 @@ class Draft:
     speller: Speller
     count: int = 0
     data: bytearray = field(default_factory=bytearray)
+    log_probability: float = 0.0
 
     def choose(self, logits: npt.NDArray[np.float32]) -> int | None:
         """The next token, None if the logits allow none."""
-        return draw(logits, self.sampling, self.job.seed, self.count)
+        drawn = draw(logits, self.sampling, self.job.seed, self.count)
+        if drawn is None:
+            return None
+        self.log_probability += drawn.log_probability
+        return drawn.token
 
     def add(self, token: int) -> Completion | None:
         """Take a token in; the completion if that ends it."""
@@ -105,7 +110,8 @@ class Draft:
         return self.data.decode("utf-8", "replace")
 
     def _done(self, finish: str) -> Completion:
-        return Completion(self.job, first_line(self._text())[0], "stop" if finish == "stop" else "length", self.count)
+        text, mean = first_line(self._text())[0], self.log_probability / self.count
+        return Completion(self.job, text, "stop" if finish == "stop" else "length", self.count, mean)
 
 
 @dataclass(slots=True)

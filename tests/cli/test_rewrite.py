@@ -55,6 +55,15 @@ def test_the_table_is_readable_and_cannot_move_the_cursor() -> None:
     ]
 
 
+def test_of_many_rejections_the_first_are_printed() -> None:
+    outcome = Outcome("a dog", (), tuple(Rejection("human", "echo", f"dog {i}") for i in range(20)))
+    lines = _as_text(outcome, 1).splitlines()
+    assert lines[2:] == [
+        *(f"  human  echo: dog {i}" for i in range(8)),
+        "  … and 12 more rejections; --json prints them all",
+    ]
+
+
 def test_the_installed_command_runs_another_augmenter() -> None:
     argv = ["rewrite", "a dog runs on the beach", "--augmenter", "eda", "--n", "2", "--json"]
     done = subprocess.run([COMMAND, *argv], capture_output=True, text=True)

@@ -11,7 +11,7 @@ SOURCE = "Two brown dogs are playing in the snow"
     ("better", "worse"),
     [
         ("In the snow two dogs that are brown play", "Two brown dogs are playing in the snow"),  # new wording
-        ("Two brown dogs play in snow.", "Two dogs play."),  # keeps more
+        ("In snow, two brown dogs play.", "In snow, two brown dogs stand on grass."),  # keeps more
         ("Two brown dogs play in snow.", "Two brown dogs play in snow near an orange tractor."),  # invents less
         ("Two brown dogs play in snow.", ""),
         ("There are two brown dogs playing in snow.", "Two brown dogs with brown dogs playing in snow."),  # repeats
@@ -25,5 +25,10 @@ def test_order(better: str, worse: str) -> None:
 
 def test_hostile_texts_have_a_score() -> None:
     for caption in ("", "\0", "日本語", "a " * 5000, "\ud800"):
-        assert -1 <= score(caption, "a dog") <= 1.91
-        assert -1 <= score("a dog", caption) <= 1.91
+        assert -1 <= score(caption, "a dog") <= 2.65
+        assert -1 <= score("a dog", caption) <= 2.65
+
+
+def test_of_two_equal_texts_the_one_that_the_model_finds_likelier_wins() -> None:
+    text = "Two brown dogs play in snow."
+    assert score(SOURCE, text, -0.5) > score(SOURCE, text, -2.5)

@@ -90,6 +90,18 @@ def test_reproducible_mode_ignores_company_order_and_slots(tiny_gguf: Path, engi
         other.close()
 
 
+def test_the_likelihood_is_that_of_the_plain_loop(tiny_gguf: Path, engine: LlamaCppBackend) -> None:
+    jobs = make_jobs(["a dog on the beach", "two boats", "a red ball"])
+    plain = PlainLlamaBackend(tiny_gguf, SAMPLED, n_ctx=512, n_threads=1)
+    ours, theirs = ({c.job.tag: c for c in backend.complete(jobs)} for backend in (engine, plain))
+    plain.close()
+    same = [tag for tag in ours if ours[tag].text == theirs[tag].text]
+    assert same  # sampled: rounding may part the two
+    for tag in same:
+        assert ours[tag].log_likelihood == pytest.approx(theirs[tag].log_likelihood, abs=0.01)
+        assert -20 < ours[tag].log_likelihood < 0
+
+
 def test_a_shared_caption_changes_what_is_computed_not_what_is_said(tiny_gguf: Path, plain: PlainLlamaBackend) -> None:
     apart = [replace(job, tail="</s>", special=True, tag=(job.tag, n)) for job in make_jobs(HOSTILE) for n in range(3)]
     shared = [replace(job, seed=7 * job.seed + n, shares_caption=True) for n, job in enumerate(apart)]

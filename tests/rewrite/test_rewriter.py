@@ -123,16 +123,30 @@ def test_of_several_candidates_the_closest_is_kept() -> None:
     assert [r.reason for r in outcome.rejections] == ["colour-added"]
 
 
+def test_a_likelier_candidate_wins_over_an_odd_one() -> None:
+    said = [("on the beach a dog is running", -9.0), ("there on the beach runs a dog", -0.1)]
+
+    def answer(job: Job) -> Completion:
+        text, likelihood = said[(len(backend.seen) - 1) % 2]
+        return Completion(job, text, "stop", 7, likelihood)
+
+    backend = ScriptedBackend(answer)
+    augmenter = create_augmenter("llm", backend=backend, strategies="human", candidates=2)
+    assert augmenter.augment(["a dog runs on the beach"], 1, 0) == [[said[1][0]]]
+    said[0] = said[0][0], -0.1
+    assert augmenter.augment(["a dog runs on the beach"], 1, 0) == [[said[0][0]]]
+
+
 def test_a_text_below_the_good_score_is_kept_until_a_better_one_comes() -> None:
     said = ["a dog runs with a horse and two boats", "a cat", "a running dog is on the beach", "never asked for"]
     backend = ScriptedBackend(lambda job: said[len(backend.seen) - 1])
     caption, options = "a dog runs on the beach", {"strategies": "human", "allow": ["number-changed"]}
-    augmenter = create_augmenter("llm", backend=backend, good_score=1.3, max_attempts=4, **options)
+    augmenter = create_augmenter("llm", backend=backend, good_score=1.6, max_attempts=4, **options)
     (outcome,) = augmenter.outcomes([caption], 1, 0)
     assert [r.text for r in outcome.rewrites] == [said[2]] and len(backend.seen) == 3
     for limit, kept in ((1, said[0]), (2, said[0])):
         backend.seen.clear()
-        augmenter = create_augmenter("llm", backend=backend, good_score=1.3, max_attempts=limit, **options)
+        augmenter = create_augmenter("llm", backend=backend, good_score=1.6, max_attempts=limit, **options)
         assert augmenter.augment([caption], 1, 0) == [[kept]] and len(backend.seen) == limit
     backend.seen.clear()
     assert create_augmenter("llm", backend=backend, **options).augment([caption], 1, 0) == [[said[0]]]

@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from laclip_aug.errors import ConfigurationError
+from laclip_aug.rewrite import sampling as ours
 from laclip_aug.rewrite.backend import Sampling
-from laclip_aug.rewrite.sampling import check, draw, uniform
+from laclip_aug.rewrite.sampling import check, uniform
+
+
+def draw(logits: np.ndarray, sampling: Sampling, seed: int, position: int) -> int | None:
+    drawn = ours.draw(logits, sampling, seed, position)
+    return None if drawn is None else drawn.token
 
 
 def textbook(logits: np.ndarray, temperature: float, top_p: float) -> np.ndarray:
@@ -63,6 +69,16 @@ def test_draws_depend_on_seed_and_position_only() -> None:
     assert first == [draw(logits, Sampling(), seed, position) for seed in range(20) for position in range(5)]
     assert len({draw(logits, Sampling(), 1, position) for position in range(60)}) > 5
     assert (logits == kept).all()
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.9, 0.02])
+def test_the_log_probability_is_that_at_the_temperature_before_top_p(top_p: float) -> None:
+    logits = np.random.default_rng(5).normal(0, 2, 300).astype(np.float32)
+    p = textbook(logits, 0.7, 1.0)
+    for seed in range(50):
+        drawn = ours.draw(logits, Sampling(0.7, top_p), seed, 0)
+        assert drawn is not None and drawn.log_probability == pytest.approx(np.log(p[drawn.token]), abs=1e-3)
+    assert ours.draw(logits, Sampling(temperature=0), 0, 0) == (int(logits.argmax()), 0.0)
 
 
 def test_uniform_is_uniform() -> None:
