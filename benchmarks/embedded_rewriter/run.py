@@ -5,8 +5,8 @@
 ``--captions`` is laid out as in ``sources``; ``--work`` takes the material, checkpoints and results, and a run that was
 stopped goes on from there. Steps may be named: ``prepare train export evaluate report`` (all by default). ``evaluate``
 runs the exported file through ``LLMAugmenter``, as a user would; ``report`` writes the results with the log and curve.
-The shipped weights were trained with ``--steps 6600 --fall 1600`` and, going on from there, ``--steps 10400 --fall 7600``,
-which begins at half the rate (an earlier stage of 1,690 steps had a fall of its own).
+The shipped weights were trained with ``--steps 6600 --fall 1600`` and, going on from there,
+``--steps 10400 --fall 7600``, which begins at half the rate (an earlier stage of 1,690 steps had a fall of its own).
 To ship the file, copy it to ``laclip_aug/rewrite/weights`` and put its SHA-256 into ``laclip_aug/rewrite/embedded.py``.
 """
 
