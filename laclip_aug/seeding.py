@@ -34,13 +34,17 @@ def caption_key(seed: int, caption: str) -> int:
 
     The seed goes in as BLAKE2's salt, so that one call hashes the caption as it is. Not the number of :func:`derive`.
     """
-    digest = hashlib.blake2b(caption.encode("utf-8", "surrogatepass"), digest_size=32, salt=_salt(seed))
+    digest = _salted(seed).copy()  # a third faster than to salt anew
+    try:
+        digest.update(caption.encode())
+    except UnicodeEncodeError:  # lone surrogates
+        digest.update(caption.encode("utf-8", "surrogatepass"))
     return int.from_bytes(digest.digest(), "little")
 
 
 @lru_cache(maxsize=64)
-def _salt(seed: int) -> bytes:
-    return derive(seed).to_bytes(8, "little")
+def _salted(seed: int) -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=32, salt=derive(seed).to_bytes(8, "little"))
 
 
 def generator(*parts: int | str | bytes) -> random.Random:

@@ -71,31 +71,32 @@ class EDAAugmenter(CaptionAugmenter):
 
     def augment(self, captions: Sequence[str], n: int, seed: int) -> list[list[str]]:
         """``n`` texts for each caption; see :meth:`CaptionAugmenter.augment`. Needs no model and no network."""
-        return [self._texts(caption, n, seed) for caption in captions]
+        draws = Draws()
+        return [self._texts(caption, n, seed, draws) for caption in captions]
 
-    def _texts(self, caption: str, n: int, seed: int) -> list[str]:
+    def _texts(self, caption: str, n: int, seed: int, draws: Draws) -> list[str]:
         parts = split(caption)
         if len(parts) < 5:  # fewer than two words that may be touched
             return [caption] * n
-        draws = Draws(caption_key(seed, caption))
+        draws.key = draws.left = caption_key(seed, caption)
         count = len(self.alphas)
         texts = []
         for j in range(n):
             if j % count == 0:
                 order = self._orders[draws.below(len(self._orders))] if count > 1 else self._orders[0]
             operation, alpha, _ = order[j % count]
-            edited = parts.copy()
+            edited = parts.copy() if j < n - 1 else parts
             operation(edited, alpha, self.table, draws)
             text = "".join(edited)
-            texts.append(text if text != caption else self._again(caption, parts, order, j, draws))
+            texts.append(text if text != caption else self._again(caption, order, j, draws))
         return texts
 
-    def _again(self, caption: str, parts: list[str], order: tuple[_Turn, ...], j: int, draws: Draws) -> str:
+    def _again(self, caption: str, order: tuple[_Turn, ...], j: int, draws: Draws) -> str:
         """A text for the place of one that came out equal to its caption: by the operations next in turn."""
         for attempt in range(1, _TRIES):
             operation, alpha, varies = order[(j + attempt) % len(order)]
             if attempt < len(order) or varies:
-                edited = parts.copy()
+                edited = split(caption)
                 operation(edited, alpha, self.table, draws)
                 if (text := "".join(edited)) != caption:
                     return text
@@ -112,7 +113,7 @@ class EDAAugmenter(CaptionAugmenter):
     def fingerprint(self) -> str:
         """A hash of the parameters, the synonym table's content and the version of the operations."""
         parameters = [f"{name}={alpha!r}" for name, alpha in self.alphas.items()]
-        return f"eda-2-{derive(self.table.digest, *parameters):016x}"
+        return f"eda-3-{derive(self.table.digest, *parameters):016x}"
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:

@@ -57,6 +57,8 @@ FUNCTION_WORDS: frozenset[str] = frozenset(
 """Words that carry grammar rather than sense, and verbs whose sense lies in their object: they have no synonyms."""
 
 Candidates = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+Reading = tuple[Candidates, tuple[frozenset[str], frozenset[str]] | None]
+"""A word's candidates by context, and the words that make a compound with it, before and after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +90,16 @@ class SynonymTable:
             first, _, second = compound.partition(" ")
             partners.setdefault(first, (set(), set()))[1].add(second)
             partners.setdefault(second, (set(), set()))[0].add(first)
-        # in the order of the entries, most used first: what is used together lies together in memory
-        self._partners = {word: tuple(map(frozenset, partners[word])) for word in entries if word in partners}
+        # a look-up for both; in the order of the entries, most used first: so they lie together in memory
+        self.readings: dict[str, Reading] = {
+            word: (entry, (frozenset(partners[word][0]), frozenset(partners[word][1])) if word in partners else None)
+            for word, entry in entries.items()
+        }
 
     def candidates(self, parts: list[str], place: int) -> tuple[str, ...]:
         """The synonyms that fit the word at ``place`` after the word before it; none for names and in compounds."""
-        spelt = parts[place]
-        word = spelt.lower()
-        entry = self.entries.get(word)
-        if entry is None or (word != spelt and is_name(parts, place)):
-            return ()
-        before = parts[place - 2] if place > 1 and parts[place - 1].isspace() else ""
-        found = entry[_CONTEXT.get(before, 0)]
-        if found and (partners := self._partners.get(word)):
-            firsts, seconds = partners
-            if before.lower() in firsts or (seconds and place + 2 < len(parts) and parts[place + 2].lower() in seconds):
-                return ()
-        return found
+        reading = self.readings.get(parts[place].lower())
+        return fitting(reading, parts, place) if reading else ()
 
     @cached_property
     def digest(self) -> str:
@@ -135,6 +130,23 @@ class SynonymTable:
             a, b, c, d = (shared[column] for column in columns)
             entries[form] = (a, b, c, d)
         return cls(entries, frozenset(compounds), origin)
+
+
+def fitting(reading: Reading, parts: list[str], place: int) -> tuple[str, ...]:
+    """Those candidates of ``reading``, the word at ``place``, that fit there; none for names and in compounds."""
+    by_context, partners = reading
+    before = ""
+    if place > 1:
+        if not parts[place].islower() and is_name(parts, place):
+            return ()
+        if parts[place - 1].isspace():
+            before = parts[place - 2]
+    found = by_context[_CONTEXT.get(before, 0)]
+    if found and partners:
+        firsts, seconds = partners
+        if before.lower() in firsts or (seconds and place + 2 < len(parts) and parts[place + 2].lower() in seconds):
+            return ()
+    return found
 
 
 def read_rows(path: Path) -> tuple[list[Row], frozenset[str]]:

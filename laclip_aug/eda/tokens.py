@@ -41,16 +41,17 @@ _YOU_SOUND = re.compile(r"(?:eu|ew|one(?:$|[-s])|once|u(?:ni(?!n|m)|s[eu]|til|te
 def split(caption: str) -> list[str]:
     """``[between, word, between, …, word, between]``: words at the odd places; joined, it is ``caption`` again."""
     body = caption.rstrip(" .!?")
-    words = body.split(" ")
-    if body.isascii() and "" not in words and "".join(words).isalpha():
+    pieces = body.split(" ")
+    ascii_only = body.isascii()
+    if ascii_only and "" not in pieces and "".join(pieces).isalpha():
         # letters and single spaces: most web captions, three times as fast as by pattern
-        plain = [" "] * (2 * len(words) + 1)
+        plain = [" "] * (2 * len(pieces) + 1)
         plain[0] = ""
         plain[-1] = caption[len(body) :]
-        plain[1::2] = words
+        plain[1::2] = pieces
         return plain
     if _MAY_QUOTE.search(caption) is None and caption.count("'") < 2:
-        return _split_unquoted(caption)
+        return _join_pieces(pieces, caption[len(body) :]) if ascii_only else _WORD.split(caption)
     parts: list[str] = []
     start = 0
     for match in _SPAN_OR_WORD.finditer(caption):
@@ -61,12 +62,15 @@ def split(caption: str) -> list[str]:
     return parts
 
 
-def _split_unquoted(caption: str) -> list[str]:
-    """``_WORD.split(caption)``, with the pattern kept for the pieces between spaces that are not plain letters."""
+def _join_pieces(pieces: list[str], end: str) -> list[str]:
+    """``_WORD.split`` of the ``pieces`` joined by spaces and ``end``; the pattern sees those not of plain letters.
+
+    The pieces are ASCII; ``end`` holds spaces and full stops, exclamation or question marks.
+    """
     parts: list[str] = []
     between = ""
-    for piece in caption.split(" "):
-        if piece.isalpha() and piece.isascii():
+    for piece in pieces:
+        if piece.isalpha():
             parts += (between, piece)
             between = " "
         elif piece in _LONE_MARKS:
@@ -78,7 +82,7 @@ def _split_unquoted(caption: str) -> list[str]:
                 parts += (between, *rest[:-1])
                 between = rest[-1]
             between += " "
-    parts.append(between[:-1])
+    parts.append(between[:-1] + end)
     return parts
 
 
