@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shutil import which
 
 import open_clip as upstream
 import open_clip_train.data as upstream_data
@@ -125,9 +126,13 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(found: Found, na
     assert not same_bits(whole, checkpoint(found.root / f"{name} whole", epoch=1))
 
 
-def test_torchcompile(train: Train, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The default backend spends minutes in a C++ compiler; what could break is the tracing, which this one does too.
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+@pytest.mark.parametrize(
+    "backend",
+    ["aot_eager", pytest.param("inductor", marks=pytest.mark.skipif(not which("g++"), reason="inductor wants g++"))],
+)
+def test_torchcompile(train: Train, cache: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    """By inductor, the trainer's own choice, which spends most of a minute in a C++ compiler; and without one."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     chosen = ("--text-aug", "laclip-mt", "--text-aug-cache", str(cache))
     eager = train(*chosen, "--text-aug-trim", "off", epochs=1)
     compiled = train(*chosen, "--torchcompile", name="compiled", epochs=1)
