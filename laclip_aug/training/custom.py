@@ -29,6 +29,7 @@ from laclip_aug.training.loss import MultiTextLoss
 from laclip_aug.training.options import TextAugOptions
 from laclip_aug.training.sampling import TextSampler
 from laclip_aug.training.tokenizer import DrawCounts, SharedEpoch, Tokenizer, flatten_texts
+from laclip_aug.training.words import with_word_table
 
 __all__ = [
     "DrawCounts",
@@ -71,7 +72,7 @@ class TextAugCollate:
     the captions. The rest is collated by ``collate``.
 
     Args:
-        tokenizer: called with a list of texts, returns ``[N, L]``.
+        tokenizer: called with a list of texts, returns ``[N, L]``; open_clip's for CLIP gets a table of words.
         sampler: which texts; K is its ``num_texts``.
         epoch: the epoch to draw for.
         caption: where the caption is in a sample, a place in a tuple or a key.
@@ -88,7 +89,7 @@ class TextAugCollate:
         collate: Callable[[list[Any]], Any] = default_collate,
         counts: DrawCounts | None = None,
     ) -> None:
-        self._tokenizer = tokenizer
+        self._tokenizer = with_word_table(tokenizer)
         self._draw = _Drawing(sampler, epoch, counts)
         self._caption = caption
         self._collate = collate
@@ -121,7 +122,7 @@ class TextStage:
         epoch: the epoch to draw for.
         key: where the caption is.
         into: where the texts go; the caption's own place by default.
-        tokenizer: called with a list of texts, returns ``[N, L]``; optional.
+        tokenizer: called with a list of texts, returns ``[N, L]``; optional; CLIP's gets a table of words.
         counts: counts what is drawn, missed and too short; optional.
     """
 
@@ -137,7 +138,7 @@ class TextStage:
         self._draw = _Drawing(sampler, epoch, counts)
         self._key = key
         self._into = key if into is None else into
-        self._tokenizer = tokenizer
+        self._tokenizer = None if tokenizer is None else with_word_table(tokenizer)
 
     def __call__(self, samples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """The samples with their texts. Raises as :class:`TextAugCollate` does."""

@@ -53,6 +53,17 @@ def test_collate_puts_tokens_in_place_of_the_captions(several: TextSampler) -> N
     assert torch.equal(tokens, TOKENIZER([text for caption in CAPTIONS[:3] for text in texts_of(caption)]))
 
 
+def test_known_words_are_not_split_again(several: TextSampler, monkeypatch: pytest.MonkeyPatch) -> None:
+    collate, stage = TextAugCollate(TOKENIZER, several), TextStage(several, tokenizer=TOKENIZER)
+    sample = {"txt": CAPTIONS[0]}
+    expected = TOKENIZER(texts_of(CAPTIONS[0]))
+    collate(PAIRS[:1]), list(stage([sample]))
+    monkeypatch.delattr(open_clip.SimpleTokenizer, "encode")
+
+    assert torch.equal(collate(PAIRS[:1])[1], expected)
+    assert torch.equal(next(stage([sample]))["txt"], expected)
+
+
 def test_collate_keeps_the_form_of_the_samples(several: TextSampler) -> None:
     expected = TOKENIZER(texts_of(CAPTIONS[0]))
     sample = {"image": torch.zeros(2), "caption": CAPTIONS[0], "id": 7}
