@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from laclip_aug.errors import CacheError
 
 MAX_CAPTION_CHARS = 4096
 _CHUNK = 4096
+_LOG_EVERY = 60.0
+"""Seconds between two states of the progress bar in a log file, where none is drawn over."""
 
 
 @dataclass
@@ -94,7 +97,7 @@ def build_cache(
         inputs: one or more files, as :class:`CaptionInput` takes them.
         n: texts per caption; default one for each of the augmenter's sources.
         seed: texts are a function of (seed, caption).
-        progress: show a progress bar; ``None`` shows it on a terminal.
+        progress: show a progress bar; ``None`` shows it on a terminal, and its state once a minute in a log.
 
     Raises:
         InputError: an input cannot be read. What was made before is kept.
@@ -145,8 +148,16 @@ class _Run:
         self.report = BuildReport(recovered=writer.recovered, dropped_bytes=writer.dropped_bytes, input=log)
         self.pending: set[str] = set()
         self.started = self.shown = time.monotonic()
-        disable = None if progress is None else not progress
-        self.bar = tqdm(desc="build", unit=" rows", disable=disable, dynamic_ncols=True, smoothing=0.1)
+        drawn = progress or sys.stderr.isatty()
+        self.bar = tqdm(
+            desc="build",
+            unit=" rows",
+            disable=progress is False,
+            dynamic_ncols=True,
+            smoothing=0.1,
+            mininterval=0.1 if drawn else _LOG_EVERY,
+            delay=0 if drawn else _LOG_EVERY,
+        )
 
     def asked(self, captions: Iterable[str]) -> Iterator[str]:
         """The captions to augment, read a slab at a time."""

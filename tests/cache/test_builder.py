@@ -250,3 +250,13 @@ def test_the_progress_bar_tells_rates_acceptance_and_what_is_left(tmp_path, caps
     assert "97% accepted" in shown  # 60 of 62
     for unit in ("captions/s", "tokens/s", "<"):  # the bar puts "<" between time gone and time left
         assert unit in shown
+
+
+def test_a_log_gets_the_bar_now_and_then(tmp_path, capsys, monkeypatch):
+    source = write(tmp_path / "in.txt", *(f"photo {i}" for i in range(30)))
+    build_cache(source, tmp_path / "short", ShoutAugmenter())
+    assert capsys.readouterr().err == ""  # it took less than a minute
+
+    monkeypatch.setattr("laclip_aug.cache.build._LOG_EVERY", 0.25)
+    build_cache(source, tmp_path / "long", ShoutAugmenter(delay=0.05))
+    assert "captions/s" in capsys.readouterr().err
