@@ -10,7 +10,7 @@ Compared in one run and in turns: open_clip's ``CsvDataset`` and loader with its
 - the last two again with open_clip's tokenizer as it is, without the table of words that ours puts before it.
 
 Each augmenting tokenizer learns the words of some texts first, as it does when training starts (``--learned``; how long
-that takes is reported, and counted in no ratio). The set should hold clearly more texts than that.
+that takes is reported, and counted in no ratio). A number clearly below the set's texts shows a set with more words.
 
 Two figures. Per sample, without a loader: CPU time of the photo (read, decoded, transformed) and of the text in each
 way, in turns, sample by sample; their sums give the ratio. That is the steady state of a long run, for plain too: all

@@ -23,8 +23,8 @@ from torch import Tensor
 
 WORDS = 1 << 16
 """How many words a process keeps, some 10 MB; those that come first are the frequent ones."""
-LEARNED = 20_000
-"""How many texts are read to fill the table beforehand: a second or two."""
+LEARNED = 100_000
+"""How many texts are read to fill the table beforehand: one to five seconds, the more words the longer."""
 _LONGEST = 64  # letters; longer words hardly come twice
 _BYTES = 8  # of an int64
 _PRINTABLE = string.ascii_letters + string.digits + string.punctuation.replace("&", "")
@@ -76,6 +76,8 @@ class WordTokens:
     def learn(self, texts: Iterable[str]) -> None:
         """Fill the table from ``texts``, of which no more than ``LEARNED`` are read."""
         for text in islice(texts, LEARNED):
+            if len(self._table) >= WORDS:
+                return
             if text.isascii():  # others are no matter of the table
                 self._encode(text)
 

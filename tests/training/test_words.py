@@ -92,6 +92,15 @@ def test_it_learns_from_so_many_texts_and_no_more(monkeypatch: pytest.MonkeyPatc
     assert next(texts) == "a cat"
 
 
+def test_it_reads_on_only_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("laclip_aug.training.words.WORDS", 3)
+    table, texts = WordTokens(CLIP), iter(["a red dog", "a blue cat", "a green bird"])
+
+    table.learn(texts)
+
+    assert list(texts) == ["a green bird"]
+
+
 def test_it_travels_to_spawned_workers_with_its_words() -> None:
     # Under spawn, a loader pickles its dataset.
     table = WordTokens(CLIP)
