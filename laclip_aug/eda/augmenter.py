@@ -71,21 +71,20 @@ class EDAAugmenter(CaptionAugmenter):
 
     def augment(self, captions: Sequence[str], n: int, seed: int) -> list[list[str]]:
         """``n`` texts for each caption; see :meth:`CaptionAugmenter.augment`. Needs no model and no network."""
-        draws = Draws()
-        return [self._texts(caption, n, seed, draws) for caption in captions]
+        return [self._texts(caption, n, seed) for caption in captions]
 
-    def _texts(self, caption: str, n: int, seed: int, draws: Draws) -> list[str]:
+    def _texts(self, caption: str, n: int, seed: int) -> list[str]:
         parts = split(caption)
         if len(parts) < 5:  # fewer than two words that may be touched
             return [caption] * n
-        draws.key = draws.left = caption_key(seed, caption)
+        draws = Draws(caption_key(seed, caption))
         count = len(self.alphas)
         texts = []
         for j in range(n):
             if j % count == 0:
                 order = self._orders[draws.below(len(self._orders))] if count > 1 else self._orders[0]
             operation, alpha, _ = order[j % count]
-            edited = parts.copy() if j < n - 1 else parts
+            edited = parts.copy() if j < n - 1 else parts  # the last text needs no copy
             operation(edited, alpha, self.table, draws)
             text = "".join(edited)
             texts.append(text if text != caption else self._again(caption, order, j, draws))

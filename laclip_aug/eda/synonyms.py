@@ -57,7 +57,7 @@ FUNCTION_WORDS: frozenset[str] = frozenset(
 """Words that carry grammar rather than sense, and verbs whose sense lies in their object: they have no synonyms."""
 
 Candidates = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]
-Reading = tuple[Candidates, tuple[frozenset[str], frozenset[str]] | None]
+Word = tuple[Candidates, tuple[frozenset[str], frozenset[str]] | None]
 """A word's candidates by context, and the words that make a compound with it, before and after."""
 
 
@@ -91,15 +91,10 @@ class SynonymTable:
             partners.setdefault(first, (set(), set()))[1].add(second)
             partners.setdefault(second, (set(), set()))[0].add(first)
         # a look-up for both; in the order of the entries, most used first: so they lie together in memory
-        self.readings: dict[str, Reading] = {
+        self.words: dict[str, Word] = {
             word: (entry, (frozenset(partners[word][0]), frozenset(partners[word][1])) if word in partners else None)
             for word, entry in entries.items()
         }
-
-    def candidates(self, parts: list[str], place: int) -> tuple[str, ...]:
-        """The synonyms that fit the word at ``place`` after the word before it; none for names and in compounds."""
-        reading = self.readings.get(parts[place].lower())
-        return fitting(reading, parts, place) if reading else ()
 
     @cached_property
     def digest(self) -> str:
@@ -132,9 +127,12 @@ class SynonymTable:
         return cls(entries, frozenset(compounds), origin)
 
 
-def fitting(reading: Reading, parts: list[str], place: int) -> tuple[str, ...]:
-    """Those candidates of ``reading``, the word at ``place``, that fit there; none for names and in compounds."""
-    by_context, partners = reading
+def fitting(word: Word, parts: list[str], place: int) -> tuple[str, ...]:
+    """The synonyms of ``word``, which is at ``place``, that fit there; none for names and in compounds.
+
+    :attr:`SynonymTable.words` has it under the lower-case form of ``parts[place]``.
+    """
+    by_context, partners = word
     before = ""
     if place > 1:
         if not parts[place].islower() and is_name(parts, place):

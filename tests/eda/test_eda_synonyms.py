@@ -4,14 +4,15 @@ import pytest
 
 from laclip_aug.attributes import COLOURS, NEGATIONS, NUMBER_WORDS, SPATIAL
 from laclip_aug.eda.sources import load_table
-from laclip_aug.eda.synonyms import BUILTIN, SynonymTable, compile_table, read_rows
+from laclip_aug.eda.synonyms import BUILTIN, SynonymTable, compile_table, fitting, read_rows
 from laclip_aug.eda.tokens import split
 from laclip_aug.errors import ConfigurationError
 
 
 def candidates(table: SynonymTable, caption: str, word: str) -> set[str]:
     parts = split(caption)
-    return set(table.candidates(parts, parts.index(word, 1)))
+    known = table.words.get(word.lower())
+    return set(fitting(known, parts, parts.index(word, 1))) if known else set()
 
 
 def compiled(tmp_path: Path, text: str) -> SynonymTable:
