@@ -45,7 +45,7 @@ def test_each_distinct_caption_is_recorded_once(tmp_path):
     assert cache.get("hopeless case") == ()  # known, though nothing was accepted
     assert cache.get("a bird") is None
     assert [rewrite.source for rewrite in cache.get("reject me")] == ["loud"]
-    assert "3 captions" not in "\n".join(report.lines())
+    assert "read 6 rows: 4 captions made, 2 repeated or made before, 0 refused" in report.lines()
     assert "rejections, too-loud: 3" in "\n".join(report.lines())
 
 
