@@ -35,8 +35,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from gguf_maker import make_gguf
 
-from laclip_aug.rewrite.backend import Job, Sampling
-from laclip_aug.rewrite.llamacpp import LlamaCppBackend
+from laclip_aug.generation.backend import Job, Sampling
+from laclip_aug.generation.llamacpp import LlamaCppBackend
 
 PAIRS = [
     "a dog runs on the beach => A happy dog races over wet sand while small waves roll in behind it.",

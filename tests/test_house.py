@@ -67,7 +67,7 @@ def test_a_wrong_arrow_is_found() -> None:
 
 @pytest.mark.parametrize(
     ("libraries", "home"),
-    [({"open_clip", "open_clip_train"}, "openclip.py"), ({"llama_cpp"}, "rewrite/llamacpp.py")],
+    [({"open_clip", "open_clip_train"}, "openclip.py"), ({"llama_cpp"}, "generation/llamacpp.py")],
 )
 def test_one_file_alone_names_a_library(libraries: set[str], home: str) -> None:
     users = {

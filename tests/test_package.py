@@ -81,7 +81,7 @@ B2SUM_OF_AB = "d6380496eebf51dd"
 
 
 def test_attributes_by_hand() -> None:
-    from laclip_aug.attributes import attributes
+    from laclip_aug.quality.attributes import attributes
 
     two = attributes("Two grey cats and a RED ball")
     assert (two.colours, two.numbers, two.negated) == ({"gray", "red"}, {"2"}, False)

@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from benchmarks.embedded_rewriter.words import concepts, people, words
-from laclip_aug.attributes import Attributes, attributes
+from laclip_aug.quality.attributes import Attributes, attributes
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from laclip_aug.acceptance import TEXT_REASONS, Draft, folded, reason_against
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rejection, Rewrite, texts_of
 from laclip_aug.backtranslation.choice import ranked
 from laclip_aug.backtranslation.content import share_kept
 from laclip_aug.backtranslation.ctranslate import Decoding
 from laclip_aug.backtranslation.pivots import Pivot, load_pivots
 from laclip_aug.errors import ConfigurationError
+from laclip_aug.quality.checks import TEXT_REASONS, Draft, folded, reason_against
 
 _VERSION = 1  # of the procedure below; part of the fingerprint
 _CHUNK = 2048  # captions translated in one go: enough of each length for full batches, few enough to show progress

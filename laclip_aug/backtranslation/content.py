@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from laclip_aug.acceptance import folded
+from laclip_aug.quality.checks import folded
 
 _FUNCTION_WORDS = frozenset(
     "a an the of on in at to for from with by and or but as is are was were be been being it its this that these those "

@@ -15,10 +15,10 @@ from tqdm import tqdm
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rejection
 from laclip_aug.cache.format import Config, Counts
 from laclip_aug.cache.keys import normalise
-from laclip_aug.cache.readers import CaptionInput, InputOptions
-from laclip_aug.cache.rows import InputLog
 from laclip_aug.cache.writer import INPUT_SOURCE, CacheWriter, count, encodable, storable
 from laclip_aug.errors import CacheError
+from laclip_aug.exchange.readers import CaptionInput, InputOptions
+from laclip_aug.exchange.tables import InputLog
 
 MAX_CAPTION_CHARS = 4096
 _CHUNK = 4096

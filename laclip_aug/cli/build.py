@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how captions are read; they bear open_clip's names where it has them."""
-    from laclip_aug.cache.readers import CAPTION_KEYS, FORMATS
+    from laclip_aug.exchange.readers import CAPTION_KEYS, FORMATS
 
     group = parser.add_argument_group("input")
     group.add_argument("--input-format", choices=FORMATS, help="default: by the file's name")
@@ -62,8 +62,8 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Build, show the report, and return 0."""
     from laclip_aug.cache.build import build_cache
-    from laclip_aug.cache.readers import InputOptions
     from laclip_aug.errors import ConfigurationError
+    from laclip_aug.exchange.readers import InputOptions
 
     for option in ("n", "max_caption_chars", "shard_rows"):
         value = getattr(args, option)

@@ -150,15 +150,15 @@ def _compile(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from laclip_aug.cache.importers import export_jsonl
+    from laclip_aug.exchange.forms import export_jsonl
 
     print(f"{export_jsonl(args.directory, args.output, args.rejections)} records in {args.output}")
     return 0
 
 
 def _import(args: argparse.Namespace) -> int:
-    from laclip_aug.cache.imports import ImportForm, import_cache
-    from laclip_aug.cache.readers import InputOptions
+    from laclip_aug.exchange.imports import ImportForm, import_cache
+    from laclip_aug.exchange.readers import InputOptions
 
     form = ImportForm(
         rewrite_keys=tuple(args.rewrite_key),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from laclip_aug.attributes import COLOURS, NEGATIONS, NUMBER_WORDS, SPATIAL
+from laclip_aug.quality.attributes import COLOURS, NEGATIONS, NUMBER_WORDS, SPATIAL
 
 _LETTER = "A-Za-zÀ-ÖØ-öø-ɏ"
 _WORD_PATTERN = rf"(?<![^\s(\[])([{_LETTER}](?:[{_LETTER}'’-]*[{_LETTER}])?)(?=\s|[.,;:!?)\]…]*(?:\s|\Z))"

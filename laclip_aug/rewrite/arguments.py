@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from laclip_aug.rewrite.backends import BACKENDS
+from laclip_aug.generation.opening import BACKENDS
 from laclip_aug.rewrite.examples import STRATEGIES
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from laclip_aug.errors import ModelError
-from laclip_aug.rewrite.models import file_sha256
+from laclip_aug.generation.models import file_sha256
 from laclip_aug.rewrite.prompt import ConditionedPrompt
 
 WEIGHTS = Path(__file__).parent / "weights"

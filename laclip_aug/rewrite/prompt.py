@@ -22,7 +22,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 from laclip_aug.errors import ConfigurationError, UnknownNameError
-from laclip_aug.rewrite.backend import Job
+from laclip_aug.generation.backend import Job
 from laclip_aug.rewrite.examples import Pair
 from laclip_aug.seeding import derive, generator
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from laclip_aug import __version__
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, texts_of
 from laclip_aug.errors import ConfigurationError, InputError, ModelError
-from laclip_aug.rewrite.acceptance import Acceptance
-from laclip_aug.rewrite.backend import Backend, Job, Sampling
-from laclip_aug.rewrite.backends import open_backend
+from laclip_aug.generation.backend import Backend, Job, Sampling
+from laclip_aug.generation.opening import open_backend
+from laclip_aug.quality.wording import identity, score
 from laclip_aug.rewrite.choosing import choose_prompt, listed
 from laclip_aug.rewrite.examples import Pair
 from laclip_aug.rewrite.prompt import Prompt
+from laclip_aug.rewrite.reply import Acceptance
 from laclip_aug.rewrite.rounds import CaptionWork, Plan
-from laclip_aug.rewrite.scoring import identity, score
 
 if TYPE_CHECKING:
     from laclip_aug.rewrite.embedded import EmbeddedModel
@@ -40,7 +40,7 @@ class LLMAugmenter(CaptionAugmenter):
             the embedded rewriter.
         strategies: the manners of rewriting, in the order in which ``augment`` cycles through them.
         backend: ``"llama.cpp"`` (default), ``"llama.cpp-plain"``, ``"http"`` (default with ``base_url``), or an object
-            with the methods of :class:`~laclip_aug.rewrite.backend.Backend`.
+            with the methods of :class:`~laclip_aug.generation.backend.Backend`.
         temperature, top_p, max_new_tokens: how to draw; by default 0.9, 0.95 and 77 as in the paper.
         prompt: ``"in-context"`` (the paper's), ``"chat"`` for instruct models, or a
             :class:`~laclip_aug.rewrite.prompt.Prompt`.

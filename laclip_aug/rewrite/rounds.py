@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.errors import ModelError
-from laclip_aug.rewrite.acceptance import Acceptance
-from laclip_aug.rewrite.backend import Completion, Job
+from laclip_aug.generation.backend import Completion, Job
 from laclip_aug.rewrite.prompt import Prompt, shown_caption, variant_of
+from laclip_aug.rewrite.reply import Acceptance
 from laclip_aug.seeding import derive
 
 _KEPT_OF_A_REJECTION = 1000

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from laclip_aug.attributes import COLOURS, NEGATIONS, NUMBER_WORDS, SPATIAL
 from laclip_aug.eda.sources import load_table
 from laclip_aug.eda.synonyms import BUILTIN, SynonymTable, compile_table, fitting, read_rows
 from laclip_aug.eda.tokens import split
 from laclip_aug.errors import ConfigurationError
+from laclip_aug.quality.attributes import COLOURS, NEGATIONS, NUMBER_WORDS, SPATIAL
 
 
 def candidates(table: SynonymTable, caption: str, word: str) -> set[str]:

@@ -16,7 +16,7 @@ from benchmarks.embedded_rewriter.prepare import prepare
 from benchmarks.embedded_rewriter.sources import load, tidy
 from benchmarks.embedded_rewriter.train import Recipe, orthogonal, train
 from benchmarks.embedded_rewriter.words import concepts
-from laclip_aug.attributes import attributes
+from laclip_aug.quality.attributes import attributes
 
 COLOURS, THINGS, PLACES = ("red", "blue", "green"), ("dog", "cat", "boat", "child"), ("beach", "street", "hill")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from laclip_aug.rewrite.scoring import score
+from laclip_aug.quality.wording import score
 
 SOURCE = "Two brown dogs are playing in the snow"
 

@@ -5,9 +5,9 @@ from itertools import combinations
 
 import pytest
 
-from laclip_aug.acceptance import folded, word_count
-from laclip_aug.attributes import attributes
 from laclip_aug.errors import InputError, UnknownNameError
+from laclip_aug.quality.attributes import attributes
+from laclip_aug.quality.checks import folded, word_count
 from laclip_aug.rewrite.examples import STRATEGIES, Pair, builtin_pairs, load_pairs
 from laclip_aug.rewrite.import_examples import pairs_from_coco, pairs_from_file, pairs_from_python
 

@@ -8,10 +8,10 @@ import pytest
 
 from laclip_aug import create_augmenter
 from laclip_aug.errors import ConfigurationError, InputError, ModelError, UnknownNameError
-from laclip_aug.rewrite.acceptance import REASONS
-from laclip_aug.rewrite.backend import Completion, Job
+from laclip_aug.generation.backend import Completion, Job
+from laclip_aug.generation.scripted import ScriptedBackend
 from laclip_aug.rewrite.prompt import ConditionedPrompt
-from laclip_aug.rewrite.scripted import ScriptedBackend
+from laclip_aug.rewrite.reply import REASONS
 
 WORDS = "in the light of day one sees near an old wall by the sea under many trees along a quiet lane".split()
 

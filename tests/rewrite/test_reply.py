@@ -2,11 +2,11 @@
 
 import pytest
 
-from laclip_aug.attributes import Attributes, attributes
 from laclip_aug.errors import ConfigurationError, UnknownNameError
-from laclip_aug.rewrite.acceptance import ALWAYS_ON, CHECKS, REASONS, Acceptance, clean
-from laclip_aug.rewrite.backend import Completion, Job
+from laclip_aug.generation.backend import Completion, Job
+from laclip_aug.quality.attributes import Attributes, attributes
 from laclip_aug.rewrite.examples import Pair
+from laclip_aug.rewrite.reply import ALWAYS_ON, CHECKS, REASONS, Acceptance, clean
 
 EXAMPLES = (Pair("steam train leaving the station", "A steam train pulls out of the old station."),)
 CAPTION = "Two grey cats sit on a wall, no dog"

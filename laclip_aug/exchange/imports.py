@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from laclip_aug.augmenter import Outcome
-from laclip_aug.cache import importers
 from laclip_aug.cache.build import BuildReport, store_records
-from laclip_aug.cache.readers import CAPTION_KEYS, InputOptions, expand, kind_of
-from laclip_aug.cache.rows import InputLog
 from laclip_aug.errors import ConfigurationError, InputError
+from laclip_aug.exchange import forms as importers
+from laclip_aug.exchange.readers import CAPTION_KEYS, InputOptions, expand, kind_of
+from laclip_aug.exchange.tables import InputLog
 
 
 @dataclass(frozen=True)

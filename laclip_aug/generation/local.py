@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from laclip_aug.errors import ConfigurationError, ModelError
-from laclip_aug.rewrite.backend import Completion, Job, Sampling
-from laclip_aug.rewrite.models import ModelFile
-from laclip_aug.rewrite.sampling import check
-from laclip_aug.rewrite.scheduler import Speller
-from laclip_aug.rewrite.tokens import Prompt, Prompter, Vocabulary
+from laclip_aug.generation.backend import Completion, Job, Sampling
+from laclip_aug.generation.models import ModelFile
+from laclip_aug.generation.sampling import check
+from laclip_aug.generation.scheduler import Speller
+from laclip_aug.generation.tokens import Prompt, Prompter, Vocabulary
 
 _DEFAULT_CONTEXT = 1024
 _MOST_SEQUENCES = 256

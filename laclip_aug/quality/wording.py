@@ -71,7 +71,7 @@ _ALIKE = {
 _PERSONS = {"man", "woman", "boy", "girl"}
 _COMMON_WEIGHT = 0.4
 _FORMULA = 5  # to be raised with any change of the formula or of its word lists
-_WORDS = Path(__file__).parent / "weights" / "words.txt"
+_WORDS = Path(__file__).parent / "words.txt"
 _NOVELTY_WEIGHT, _NOVELTY_BOUND = 2.2, 0.75
 _LIKELIHOOD_WEIGHT = 0.2
 

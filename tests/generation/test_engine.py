@@ -15,8 +15,8 @@ from gguf_maker import make_gguf
 from scipy.stats import chisquare
 
 from laclip_aug.errors import ConfigurationError, ModelError
-from laclip_aug.rewrite.backend import Completion, Job, Sampling, first_line
-from laclip_aug.rewrite.llamacpp import LlamaCppBackend, PlainLlamaBackend
+from laclip_aug.generation.backend import Completion, Job, Sampling, first_line
+from laclip_aug.generation.llamacpp import LlamaCppBackend, PlainLlamaBackend
 
 PREFIX = "write image captions differently,\n\na red dog => the dog is red\n\na small boat => a photo of a boat"
 HOSTILE = [
@@ -332,7 +332,7 @@ def test_impossible_settings_are_refused(tiny_gguf: Path, options: dict[str, int
 def test_gpu_layers_without_gpu_support_name_the_build_command(tiny_gguf: Path) -> None:
     from llama_cpp import llama_supports_gpu_offload
 
-    from laclip_aug.rewrite.engine import choose_gpu_layers
+    from laclip_aug.generation.local import choose_gpu_layers
 
     with pytest.raises(ModelError, match="GGML_CUDA=on"):
         choose_gpu_layers(10, supported=False)
@@ -346,7 +346,7 @@ def test_gpu_layers_without_gpu_support_name_the_build_command(tiny_gguf: Path) 
 def test_without_llama_cpp_the_extra_is_named(tiny_gguf: Path) -> None:
     code = (
         "import sys; sys.modules['llama_cpp'] = None\n"
-        "from laclip_aug.rewrite.llamacpp import LlamaCppBackend\n"
+        "from laclip_aug.generation.llamacpp import LlamaCppBackend\n"
         f"try: LlamaCppBackend({str(tiny_gguf)!r})\n"
         "except ImportError as error: print(error)"
     )

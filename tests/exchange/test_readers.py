@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from laclip_aug.cache.readers import CaptionInput, InputOptions, expand, kind_of
 from laclip_aug.errors import ConfigurationError, InputError
+from laclip_aug.exchange.readers import CaptionInput, InputOptions, expand, kind_of
 
 
 def read(*inputs, **options):

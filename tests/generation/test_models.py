@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from laclip_aug.errors import ConfigurationError, ModelError
-from laclip_aug.rewrite.models import resolve_model
+from laclip_aug.generation.models import resolve_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CONTENT = b"GGUF" + bytes(200)
@@ -32,7 +32,7 @@ RESOLVE = """
 import json, os, sys, time
 if os.environ.get("NO_WAITING"):  # huggingface_hub waits half a minute between its attempts
     time.sleep = lambda _: None
-from laclip_aug.rewrite.models import resolve_model
+from laclip_aug.generation.models import resolve_model
 for reference in sys.argv[1:]:
     try:
         file = resolve_model(reference)

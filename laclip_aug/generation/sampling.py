@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laclip_aug.errors import ConfigurationError
-from laclip_aug.rewrite.backend import Sampling
+from laclip_aug.generation.backend import Sampling
 from laclip_aug.seeding import derive
 
 _BLOCK = 256

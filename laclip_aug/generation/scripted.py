@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from laclip_aug.rewrite.backend import Completion, Job, Sampling, first_line
+from laclip_aug.generation.backend import Completion, Job, Sampling, first_line
 
 
 class ScriptedBackend:

@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from laclip_aug.errors import BackendError, ConfigurationError
-from laclip_aug.rewrite.backend import Job, Sampling
-from laclip_aug.rewrite.http import HTTPBackend, _retry_after
+from laclip_aug.generation.backend import Job, Sampling
+from laclip_aug.generation.http import HTTPBackend, _retry_after
 
 KEY = "sk-very-secret-key"
 

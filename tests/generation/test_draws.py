@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from laclip_aug.errors import ConfigurationError
-from laclip_aug.rewrite import sampling as ours
-from laclip_aug.rewrite.backend import Sampling
-from laclip_aug.rewrite.sampling import check, uniform
+from laclip_aug.generation import sampling as ours
+from laclip_aug.generation.backend import Sampling
+from laclip_aug.generation.sampling import check, uniform
 
 
 def draw(logits: np.ndarray, sampling: Sampling, seed: int, position: int) -> int | None:

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from laclip_aug.errors import ModelError
-from laclip_aug.rewrite.backend import Completion, Job, Sampling, first_line
-from laclip_aug.rewrite.sampling import draw
-from laclip_aug.rewrite.tokens import Prompt
+from laclip_aug.generation.backend import Completion, Job, Sampling, first_line
+from laclip_aug.generation.sampling import draw
+from laclip_aug.generation.tokens import Prompt
 
 _LONG = 32  # tokens of a prompt, its prefix apart, that are worth a step of their own
 

@@ -23,13 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from laclip_aug.errors import MissingExtraError, ModelError
-from laclip_aug.rewrite.backend import Completion, Job
-from laclip_aug.rewrite.batch import TokenBatch
-from laclip_aug.rewrite.chat import chat_renderer
-from laclip_aug.rewrite.engine import LocalBackend, Settings, Wanted, choose_gpu_layers, refuse_unusable
-from laclip_aug.rewrite.models import ModelFile, resolve_model
-from laclip_aug.rewrite.scheduler import EMPTY_PROMPT, Draft, Feed, Scheduler
-from laclip_aug.rewrite.tokens import check_byte_pieces, special_texts
+from laclip_aug.generation.backend import Completion, Job
+from laclip_aug.generation.batch import TokenBatch
+from laclip_aug.generation.chat import chat_renderer
+from laclip_aug.generation.local import LocalBackend, Settings, Wanted, choose_gpu_layers, refuse_unusable
+from laclip_aug.generation.models import ModelFile, resolve_model
+from laclip_aug.generation.scheduler import EMPTY_PROMPT, Draft, Feed, Scheduler
+from laclip_aug.generation.tokens import check_byte_pieces, special_texts
 
 _STEP_TOKENS = 512
 

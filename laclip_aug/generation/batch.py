@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from laclip_aug.rewrite.scheduler import Feed
+from laclip_aug.generation.scheduler import Feed
 
 
 class TokenBatch:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from laclip_aug.cache.rows import InputLog, csv_rows, jsonl_rows, parquet_rows, text_lines
 from laclip_aug.errors import InputError, UnknownNameError
+from laclip_aug.exchange.tables import InputLog, csv_rows, jsonl_rows, parquet_rows, text_lines
 
 FORMATS = ("csv", "jsonl", "parquet", "text", "webdataset")
 CAPTION_KEYS = ("title", "caption", "text")

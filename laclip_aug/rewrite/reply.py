@@ -1,7 +1,7 @@
 """From a completion to a rewrite, or to a named rejection.
 
 A completion is cleaned (quotes, list marks and lead-ins such as ``Caption:`` go) and then checked: by the checks of
-``laclip_aug.acceptance``, which need the two texts only, and by those of this module, which know what a prompt is.
+``laclip_aug.quality.checks``, which need the two texts only, and by those of this module, which know what a prompt is.
 ``CHECKS`` names them in the order in which they are asked, so that the first reason that applies is the one counted.
 Which checks are on is data: ``Acceptance(allow=("cut",))`` keeps what the token limit cut off.
 """
@@ -13,13 +13,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from laclip_aug.acceptance import TEXT_CHECKS, TEXT_REASONS, folded
-from laclip_aug.acceptance import Draft as TextDraft
 from laclip_aug.errors import ConfigurationError, UnknownNameError
-from laclip_aug.rewrite.backend import Completion
+from laclip_aug.generation.backend import Completion
+from laclip_aug.quality.checks import TEXT_CHECKS, TEXT_REASONS, folded
+from laclip_aug.quality.checks import Draft as TextDraft
+from laclip_aug.quality.wording import faithfulness
 from laclip_aug.rewrite.examples import Pair
 from laclip_aug.rewrite.prompt import CHAT_INSTRUCTION, INSTRUCTION
-from laclip_aug.rewrite.scoring import faithfulness
 
 REASONS: dict[str, str] = {
     "source-empty": "the caption itself has no letter or digit, so no completion was asked for",
@@ -109,7 +109,7 @@ class Acceptance:
     """The checks that are on. ``allow`` names reasons not to reject for.
 
     With ``least_faithfulness`` a text below it is rejected as ``drifted``; see
-    :func:`laclip_aug.rewrite.scoring.faithfulness`.
+    :func:`laclip_aug.quality.wording.faithfulness`.
 
     Raises:
         UnknownNameError: ``allow`` names no reason; suggests the nearest.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from laclip_aug.errors import ConfigurationError, UnknownNameError
-from laclip_aug.rewrite.backend import Backend, Sampling
+from laclip_aug.generation.backend import Backend, Sampling
 
 LOCAL_OPTIONS = ("n_gpu_layers", "n_threads", "n_slots", "n_ctx", "reproducible")
 HTTP_OPTIONS = ("base_url", "concurrency")
@@ -35,7 +35,7 @@ def open_backend(name: str, model: str | None, sampling: Sampling, options: dict
                 f"{option} is no option of backend {name!r}; leave it out, or use one of: {fitting}"
             )
     if name == "http":
-        from laclip_aug.rewrite.http import HTTPBackend
+        from laclip_aug.generation.http import HTTPBackend
 
         if "base_url" not in given:
             raise ConfigurationError(
@@ -46,7 +46,7 @@ def open_backend(name: str, model: str | None, sampling: Sampling, options: dict
         return HTTPBackend(given.pop("base_url"), model, sampling, **given)
     if model is None:
         raise ConfigurationError(f"backend {name!r} needs a model; pass --model PATH or --model hf:REPO/FILE")
-    from laclip_aug.rewrite import llamacpp
+    from laclip_aug.generation import llamacpp
 
     if name == "llama.cpp":
         return llamacpp.LlamaCppBackend(model, sampling, **given)

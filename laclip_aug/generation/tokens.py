@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from laclip_aug.errors import ConfigurationError, ModelError
-from laclip_aug.rewrite.backend import Job
+from laclip_aug.generation.backend import Job
 
 _MARKUP = re.compile(r"[<\[{].*[>\]}]", re.DOTALL)
 _ANCHORS = ("\n", ".", "x")

@@ -7,12 +7,12 @@ import pytest
 from laclip_aug.augmenter import Rejection, Rewrite
 from laclip_aug.cache.browse import find
 from laclip_aug.cache.format import read_manifest
-from laclip_aug.cache.importers import export_jsonl
-from laclip_aug.cache.imports import ImportForm, import_cache
 from laclip_aug.cache.lookup import CaptionCache
-from laclip_aug.cache.readers import InputOptions
 from laclip_aug.cache.verify import verify_cache
 from laclip_aug.errors import CacheMismatchError, ConfigurationError, InputError
+from laclip_aug.exchange.forms import export_jsonl
+from laclip_aug.exchange.imports import ImportForm, import_cache
+from laclip_aug.exchange.readers import InputOptions
 
 
 def jsonl(path, *rows):

@@ -17,10 +17,10 @@ from typing import Any
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.cache.disk import TEMPORARY, disk_errors
 from laclip_aug.cache.format import Config, read_manifest
-from laclip_aug.cache.readers import InputOptions, chooser, kind_of, table_rows
-from laclip_aug.cache.rows import InputLog, text_lines
 from laclip_aug.cache.shards import read_shard
 from laclip_aug.errors import ConfigurationError, InputError
+from laclip_aug.exchange.readers import InputOptions, chooser, kind_of, table_rows
+from laclip_aug.exchange.tables import InputLog, text_lines
 
 
 def import_config(form: str, sources: Sequence[str]) -> Config:

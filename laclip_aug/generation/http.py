@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 
 from laclip_aug.errors import BackendError, ConfigurationError
-from laclip_aug.rewrite.backend import Completion, Job, Sampling, first_line
-from laclip_aug.rewrite.sampling import check
+from laclip_aug.generation.backend import Completion, Job, Sampling, first_line
+from laclip_aug.generation.sampling import check
 from laclip_aug.seeding import generator
 
 PAPER_SAMPLING: Mapping[str, Any] = MappingProxyType({"top_k": 0, "min_p": 0.0, "samplers": ["temperature", "top_p"]})

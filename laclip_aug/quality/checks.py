@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 
-from laclip_aug.attributes import Attributes, attributes
+from laclip_aug.quality.attributes import Attributes, attributes
 
 TEXT_REASONS: dict[str, str] = {
     "empty": "nothing is left of the text",

@@ -1,0 +1,1 @@
+"""Captions and rewrites in and out of every file format."""

@@ -1,0 +1,1 @@
+"""Whether a text is well-formed, and true to its caption."""
