@@ -55,8 +55,9 @@ from PIL import Image
 from torch.utils.data import get_worker_info
 from tqdm import tqdm
 
+from laclip_aug.cache.ingest import import_cache
 from laclip_aug.cache.lookup import CaptionCache
-from laclip_aug.exchange.imports import ImportForm, import_cache
+from laclip_aug.exchange.imports import ImportForm
 from laclip_aug.training.coverage import SAMPLE_SIZE
 from laclip_aug.training.loader import TrainingLoader
 from laclip_aug.training.sampling import TextSampler

@@ -9,13 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from laclip_aug.version import __version__
+
 if TYPE_CHECKING:
     from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rejection, Rewrite, augmenter_names, create_augmenter
     from laclip_aug.cache.build import build_cache
     from laclip_aug.cache.lookup import CaptionCache
     from laclip_aug.errors import LaclipError
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "CaptionCache": "laclip_aug.cache.lookup",
@@ -36,6 +36,7 @@ __all__ = [
     "Outcome",
     "Rejection",
     "Rewrite",
+    "__version__",
     "augmenter_names",
     "build_cache",
     "create_augmenter",

@@ -29,7 +29,7 @@ def derive(*parts: int | str | bytes) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def caption_key(seed: int, caption: str) -> int:
+def caption_number(seed: int, caption: str) -> int:
     """A uniform 256-bit integer that is a function of (seed, caption), for loops over captions: costs about 1 µs.
 
     The seed goes in as BLAKE2's salt, so that one call hashes the caption as it is. Not the number of :func:`derive`.

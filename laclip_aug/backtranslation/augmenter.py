@@ -16,7 +16,7 @@ from laclip_aug.backtranslation.content import share_kept
 from laclip_aug.backtranslation.ctranslate import Decoding
 from laclip_aug.backtranslation.pivots import Pivot, load_pivots
 from laclip_aug.errors import ConfigurationError
-from laclip_aug.quality.checks import TEXT_REASONS, Draft, folded, reason_against
+from laclip_aug.quality.checks import TEXT_REASONS, Candidate, folded, reason_against
 
 _VERSION = 1  # of the procedure below; part of the fingerprint
 _CHUNK = 2048  # captions translated in one go: enough of each length for full batches, few enough to show progress
@@ -168,7 +168,7 @@ class BackTranslationAugmenter(CaptionAugmenter):
 
     def _reason(self, trip: _Trip, text: str) -> str | None:
         """Why ``text`` is rejected, or None."""
-        reason = reason_against(Draft(trip.caption, text, others=(*trip.others, *trip.texts)))
+        reason = reason_against(Candidate(trip.caption, text, others=(*trip.others, *trip.texts)))
         if reason is None and share_kept(trip.caption, text) < self.min_kept:
             return "unrelated"
         return reason

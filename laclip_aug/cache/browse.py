@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cache.format import read_manifest
 from laclip_aug.cache.keys import caption_key
-from laclip_aug.cache.shards import read_keys, read_rows
+from laclip_aug.cache.shards import read_keys, read_rows, read_shard
+
+
+def records(directory: Path) -> Iterator[Outcome]:
+    """Every record, in the order of shards and keys."""
+    for shard in read_manifest(directory).shards:
+        for _, record in read_shard(directory, shard):
+            yield record
 
 
 def find(directory: Path, caption: str) -> Outcome | None:
@@ -24,12 +32,12 @@ def find(directory: Path, caption: str) -> Outcome | None:
 
 def head(directory: Path, count: int) -> list[Outcome]:
     """The first ``count`` records in the order of shards and keys."""
-    records: list[Outcome] = []
+    found: list[Outcome] = []
     for shard in read_manifest(directory).shards:
-        records += read_rows(directory, shard, range(min(count - len(records), shard.rows)))
-        if len(records) >= count:
+        found += read_rows(directory, shard, range(min(count - len(found), shard.rows)))
+        if len(found) >= count:
             break
-    return records
+    return found
 
 
 def sample(directory: Path, count: int, seed: int) -> list[Outcome]:
@@ -37,8 +45,8 @@ def sample(directory: Path, count: int, seed: int) -> list[Outcome]:
     shards = read_manifest(directory).shards
     total = sum(shard.rows for shard in shards)
     chosen = sorted(random.Random(seed).sample(range(total), min(count, total)))
-    records: list[Outcome] = []
+    found: list[Outcome] = []
     for shard, end in zip(shards, accumulate(shard.rows for shard in shards), strict=True):
         start = end - shard.rows
-        records += read_rows(directory, shard, [number - start for number in chosen if start <= number < end])
-    return records
+        found += read_rows(directory, shard, [number - start for number in chosen if start <= number < end])
+    return found

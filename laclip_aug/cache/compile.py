@@ -17,12 +17,13 @@ from typing import Any
 import lmdb
 from tqdm import tqdm
 
-from laclip_aug.cache.disk import TEMPORARY, disk_errors, sync_directory, writer_lock
 from laclip_aug.cache.entry import crc32_of, pack
 from laclip_aug.cache.format import LOOKUP, Manifest, read_manifest
 from laclip_aug.cache.keys import KEY_BYTES
+from laclip_aug.cache.lock import writer_lock
 from laclip_aug.cache.shards import read_shard
 from laclip_aug.errors import CacheCorruptError, CacheError
+from laclip_aug.exchange.files import TEMPORARY, disk_errors, sync_directory
 
 BUCKET_RECORDS = 1_000_000
 BUCKETS = "buckets" + TEMPORARY

@@ -10,10 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from laclip_aug import __version__
 from laclip_aug.augmenter import CaptionAugmenter
-from laclip_aug.cache.disk import LOCK, TEMPORARY, replace_file
+from laclip_aug.cache.lock import LOCK
 from laclip_aug.errors import CacheCorruptError, CacheError, CacheFormatError, CacheMismatchError
+from laclip_aug.exchange.files import TEMPORARY, replace_file
+from laclip_aug.version import __version__
 
 FORMAT = "laclip-aug cache"
 FORMAT_VERSION = 1

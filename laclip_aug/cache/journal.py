@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
-from laclip_aug.cache.disk import disk_errors, sync_directory
+from laclip_aug.exchange.files import disk_errors, sync_directory
 
 _MAGIC = b"laclip-aug journal 1\n"
 _HEAD = struct.Struct("<II")

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
-from laclip_aug.cache.disk import replace_file
 from laclip_aug.cache.format import Shard
 from laclip_aug.cache.keys import KEY_BYTES, caption_key
 from laclip_aug.errors import CacheCorruptError
+from laclip_aug.exchange.files import replace_file
 
 _TEXT = pa.string()
 SCHEMA = pa.schema(

@@ -16,12 +16,13 @@ from types import TracebackType
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.cache.compile import BUCKETS, compile_lookup
-from laclip_aug.cache.disk import TEMPORARY, disk_errors, writer_lock
 from laclip_aug.cache.format import LOOKUP, MANIFEST, Config, Counts, open_or_create
 from laclip_aug.cache.journal import Journal
 from laclip_aug.cache.keys import KeySet, caption_key, normalise
+from laclip_aug.cache.lock import writer_lock
 from laclip_aug.cache.shards import read_keys, write_shard
 from laclip_aug.errors import CacheCorruptError
+from laclip_aug.exchange.files import TEMPORARY, disk_errors
 
 INPUT_SOURCE = "input"
 """The ``source`` of a rejection of a caption as such (empty, too long), made by no augmenter."""

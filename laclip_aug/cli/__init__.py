@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from laclip_aug import __version__
 from laclip_aug.errors import LaclipError
+from laclip_aug.version import __version__
 
 SUBCOMMANDS = {
     "rewrite": "rewrite a caption and show the rewrites, and what was rejected and why",

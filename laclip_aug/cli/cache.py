@@ -150,14 +150,17 @@ def _compile(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from laclip_aug.exchange.forms import export_jsonl
+    from laclip_aug.cache.browse import records
+    from laclip_aug.exchange.export import export_jsonl
 
-    print(f"{export_jsonl(args.directory, args.output, args.rejections)} records in {args.output}")
+    number = export_jsonl(records(Path(args.directory)), args.output, args.rejections)
+    print(f"{number} records in {args.output}")
     return 0
 
 
 def _import(args: argparse.Namespace) -> int:
-    from laclip_aug.exchange.imports import ImportForm, import_cache
+    from laclip_aug.cache.ingest import import_cache
+    from laclip_aug.exchange.imports import ImportForm
     from laclip_aug.exchange.readers import InputOptions
 
     form = ImportForm(

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from laclip_aug import __version__
 from laclip_aug.errors import LaclipError, UnknownNameError
+from laclip_aug.version import __version__
 
 _PROGRAM = "open_clip"
 _COMMANDS = ("train",)

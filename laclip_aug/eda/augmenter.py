@@ -12,7 +12,7 @@ from laclip_aug.eda.operations import OPERATIONS, Draws, Operation
 from laclip_aug.eda.sources import load_table
 from laclip_aug.eda.tokens import split
 from laclip_aug.errors import ConfigurationError, UnknownNameError
-from laclip_aug.seeding import caption_key, derive
+from laclip_aug.seeding import caption_number, derive
 
 _TRIES = 5
 _Turn = tuple[Operation, float, bool]  # operation, alpha, and whether drawing it again may change its outcome
@@ -77,7 +77,7 @@ class EDAAugmenter(CaptionAugmenter):
         parts = split(caption)
         if len(parts) < 5:  # fewer than two words that may be touched
             return [caption] * n
-        draws = Draws(caption_key(seed, caption))
+        draws = Draws(caption_number(seed, caption))
         count = len(self.alphas)
         texts = []
         for j in range(n):

@@ -12,7 +12,7 @@ from math import log, log1p
 
 from laclip_aug.eda.synonyms import SynonymTable, fitting
 from laclip_aug.eda.tokens import ARTICLES, is_bound, move_capital, repair_article, with_case_of
-from laclip_aug.seeding import caption_key
+from laclip_aug.seeding import caption_number
 
 _PLENTY = 1 << 96  # as long as this much is left, a draw below 2⁶⁴ is biased by no more than 2⁻³²
 
@@ -20,7 +20,7 @@ _PLENTY = 1 << 96  # as long as this much is left, a draw below 2⁶⁴ is biase
 class Draws:
     """Random integers from one hash, read as a number in mixed radix: each draw is ``divmod`` with its own radix.
 
-    The 256 bits of :func:`laclip_aug.seeding.caption_key` serve most captions; then the key is hashed for more.
+    The 256 bits of :func:`laclip_aug.seeding.caption_number` serve most captions; then the key is hashed for more.
     Making a ``random.Random`` for each caption would cost 8 µs, this 0.2 µs.
     """
 
@@ -30,7 +30,7 @@ class Draws:
         self._key = self._left = key
 
     def _more(self) -> int:
-        self._key = caption_key(self._key, "")
+        self._key = caption_number(self._key, "")
         return self._key
 
     def below(self, n: int) -> int:

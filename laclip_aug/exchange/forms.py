@@ -1,12 +1,8 @@
-"""Make a cache from rewrites that exist already, and export one: no model is run.
-
-Four forms are read. Each yields records, which the cache stores as it stores an augmenter's.
-"""
+"""Rewrites that exist already, in four forms. Each yields an :class:`Outcome` per caption; no model is run."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,19 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
-from laclip_aug.cache.disk import TEMPORARY, disk_errors
-from laclip_aug.cache.format import Config, read_manifest
-from laclip_aug.cache.shards import read_shard
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange.readers import InputOptions, chooser, kind_of, table_rows
 from laclip_aug.exchange.tables import InputLog, text_lines
-
-
-def import_config(form: str, sources: Sequence[str]) -> Config:
-    """The configuration of an import: further files of the same form and sources may join the cache."""
-    fingerprint = hashlib.sha256(json.dumps([form, list(sources)]).encode()).hexdigest()[:32]
-    describe = {"augmenter": "import", "form": form, "sources": list(sources)}
-    return Config("import", fingerprint, 0, len(sources), tuple(sources), describe)
 
 
 def columns(
@@ -155,36 +141,6 @@ def named_sources(files: Iterable[str]) -> list[str]:
                 if isinstance(item, dict) and "source" in item:
                     found.setdefault(str(item["source"]))
     return list(found)
-
-
-def export_jsonl(directory: str | Path, output: str | Path, rejections: bool = False) -> int:
-    """Write every record as a JSON line ``{"caption", "rewrites": [{"source", "text"}]}``; returns their number.
-
-    With ``rejections``, a list ``"rejections"`` of ``{"source", "reason", "text"}`` and ``"tokens"`` are added.
-
-    Raises:
-        CacheError: the cache cannot be read, or the file not written. A kill leaves no half file under its name.
-    """
-    directory, output = Path(directory), Path(output)
-    temporary = output.with_name(output.name + TEMPORARY)
-    shards, number = read_manifest(directory).shards, 0
-    with disk_errors(output):
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            for shard in shards:
-                for _, record in read_shard(directory, shard):
-                    row: dict[str, Any] = {
-                        "caption": record.caption,
-                        "rewrites": [{"source": r.source, "text": r.text} for r in record.rewrites],
-                    }
-                    if rejections:
-                        row["rejections"] = [
-                            {"source": r.source, "reason": r.reason, "text": r.text} for r in record.rejections
-                        ]
-                        row["tokens"] = record.tokens
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                    number += 1
-        temporary.replace(output)
-    return number
 
 
 def _table(

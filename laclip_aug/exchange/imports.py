@@ -1,4 +1,4 @@
-"""Run an import: choose the form of the input, then store its records."""
+"""From what a user says of an input to its records: choose the form, and what made the texts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from laclip_aug.augmenter import Outcome
-from laclip_aug.cache.build import BuildReport, store_records
 from laclip_aug.errors import ConfigurationError, InputError
-from laclip_aug.exchange import forms as importers
+from laclip_aug.exchange import forms
 from laclip_aug.exchange.readers import CAPTION_KEYS, InputOptions, expand, kind_of
 from laclip_aug.exchange.tables import InputLog
 
@@ -30,15 +29,23 @@ class ImportForm:
     sources: tuple[str, ...] = ()
 
 
-def import_cache(
-    inputs: str | Path | Sequence[str], directory: str | Path, form: ImportForm, options: InputOptions | None = None
-) -> BuildReport:
-    """Store the rewrites that ``inputs`` hold; where a caption occurs again, its first record is kept.
+@dataclass(frozen=True)
+class Import:
+    """An input that is understood: the form's name, what made its texts, and its records, which fill ``log``."""
+
+    form: str
+    sources: tuple[str, ...]
+    records: Iterator[Outcome]
+    files: list[str]
+    log: InputLog
+
+
+def open_import(inputs: str | Path | Sequence[str], form: ImportForm, options: InputOptions | None = None) -> Import:
+    """The records that ``inputs`` hold, read lazily.
 
     Raises:
         ConfigurationError: the form is ambiguous or lacks a source.
         InputError: an input cannot be read.
-        CacheError: as ``build_cache``.
     """
     files = expand([str(inputs)] if isinstance(inputs, str | Path) else inputs)
     options, log = options or InputOptions(), InputLog()
@@ -51,7 +58,7 @@ def import_cache(
             log.bytes_before += Path(file).stat().st_size
             log.position = lambda: 0
 
-    return store_records(records(), directory, importers.import_config(name, sources), log, files)
+    return Import(name, tuple(sources), records(), files, log)
 
 
 def _plan(form: ImportForm, files: list[str]) -> tuple[str, list[str]]:
@@ -75,7 +82,7 @@ def _plan(form: ImportForm, files: list[str]) -> tuple[str, list[str]]:
         if sources and len(sources) != len(form.rewrite_keys):
             raise ConfigurationError("give one --source for each --rewrite-key, or none")
         return "columns", sources or list(form.rewrite_keys)
-    sources = sources or (importers.named_sources(files) if all(kind_of(file) == "jsonl" for file in files) else [])
+    sources = sources or (forms.named_sources(files) if all(kind_of(file) == "jsonl" for file in files) else [])
     if not sources:
         raise ConfigurationError("nothing names what made these texts; give --source NAME, or --rewrite-key COLUMN")
     return "columns", sources
@@ -85,14 +92,14 @@ def _records(
     file: str, form: ImportForm, sources: list[str], options: InputOptions, log: InputLog
 ) -> Iterator[Outcome]:
     if form.lines:
-        return importers.lines(file, _line_files(form), log)
+        return forms.lines(file, _line_files(form), log)
     if form.list_key:
-        return importers.lists(file, form.list_key, sources[0], log, options)
+        return forms.lists(file, form.list_key, sources[0], log, options)
     caption_keys = [options.caption_key] if options.caption_key else CAPTION_KEYS
     if form.group_key:
-        return importers.groups(file, form.group_key, caption_keys, form.index_key, sources[0], log, options)
+        return forms.groups(file, form.group_key, caption_keys, form.index_key, sources[0], log, options)
     keys = dict(zip(form.rewrite_keys, sources, strict=True)) if form.rewrite_keys else {"rewrites": sources[0]}
-    return importers.columns(file, caption_keys, keys, log, options)
+    return forms.columns(file, caption_keys, keys, log, options)
 
 
 def _line_files(form: ImportForm) -> dict[str, str]:

@@ -23,24 +23,24 @@ class Sampling:
 class Job:
     """One completion to make.
 
-    The model reads ``prefix + lead + caption + tail``. ``prefix`` is shared by many jobs and is evaluated once;
-    jobs of one prefix should follow each other. ``caption`` is text from the web: it is never parsed for special
-    tokens, and it alone is shortened when the prompt would not fit. With ``chat`` the backend wraps the whole as the
-    user's message of the model's chat template; with ``special`` the other three parts may hold special tokens.
-    With ``shares_caption`` the caption is evaluated once for all its jobs, which should follow each other; that pays
+    The model reads ``prefix + lead + body + tail``. ``prefix`` is shared by many jobs and is evaluated once;
+    jobs of one prefix should follow each other. ``body`` is foreign text, such as a caption: it is never parsed for
+    special tokens, and it alone is shortened when the prompt would not fit. With ``chat`` the backend wraps the whole as
+    the user's message of the model's chat template; with ``special`` the other three parts may hold special tokens.
+    With ``shares_body`` the body is evaluated once for all its jobs, which should follow each other; that pays
     where prefixes are short and the tail begins with a special token.
     ``seed`` keys the draws; ``tag`` comes back untouched.
     """
 
     prefix: str
     lead: str
-    caption: str
+    body: str
     tail: str
     seed: int
     tag: Hashable = None
     chat: bool = False
     special: bool = False
-    shares_caption: bool = False
+    shares_body: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,8 +168,8 @@ class HTTPBackend:
         )
 
     def _request(self, job: Job) -> tuple[str, dict[str, Any]]:
-        caption = job.caption.encode("utf-8", "replace").decode("utf-8")
-        prompt = job.prefix + job.lead + caption + job.tail
+        text = job.body.encode("utf-8", "replace").decode("utf-8")
+        prompt = job.prefix + job.lead + text + job.tail
         body: dict[str, Any] = {
             "max_tokens": self.sampling.max_new_tokens,
             "temperature": self.sampling.temperature,

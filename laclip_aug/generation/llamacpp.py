@@ -28,7 +28,7 @@ from laclip_aug.generation.batch import TokenBatch
 from laclip_aug.generation.chat import chat_renderer
 from laclip_aug.generation.local import LocalBackend, Settings, Wanted, choose_gpu_layers, refuse_unusable
 from laclip_aug.generation.models import ModelFile, resolve_model
-from laclip_aug.generation.scheduler import EMPTY_PROMPT, Draft, Feed, Scheduler
+from laclip_aug.generation.scheduler import EMPTY_PROMPT, Feed, GrowingText, Scheduler
 from laclip_aug.generation.tokens import check_byte_pieces, special_texts
 
 _STEP_TOKENS = 512
@@ -281,12 +281,12 @@ class PlainLlamaBackend(LocalBackend):
     def _run(self, jobs: Iterator[Job]) -> Iterator[Completion]:
         for job in jobs:
             prompt = self.prompt(job)
-            draft = Draft(job, self.sampling, self.model)
+            draft = GrowingText(job, self.sampling, self.model)
             if not prompt.suffix:
                 yield draft.failed(EMPTY_PROMPT)
                 continue
 
-            def choose(_: Any, scores: npt.NDArray[np.float32], draft: Draft = draft) -> npt.NDArray[np.float32]:
+            def choose(_: Any, scores: npt.NDArray[np.float32], draft: GrowingText = draft) -> npt.NDArray[np.float32]:
                 only = np.full_like(scores, -np.inf)
                 only[draft.choose(scores) or 0] = 0
                 return only

@@ -16,7 +16,7 @@ from laclip_aug.generation.backend import Completion, Job, Sampling
 from laclip_aug.generation.models import ModelFile
 from laclip_aug.generation.sampling import check
 from laclip_aug.generation.scheduler import Speller
-from laclip_aug.generation.tokens import Prompt, Prompter, Vocabulary
+from laclip_aug.generation.tokens import Prompter, PromptTokens, Vocabulary
 
 _DEFAULT_CONTEXT = 1024
 _MOST_SEQUENCES = 256
@@ -175,15 +175,15 @@ class LocalBackend(ABC):
         """One completion per job, in any order; reads at most ``n_slots`` jobs ahead.
 
         Raises:
-            ConfigurationError: a job's prompt does not fit even without its caption.
+            ConfigurationError: a job's prompt does not fit even without its body.
             ModelError: the backend is closed or busy, or a chat job meets a model without a usable chat template.
         """
         if self._closed:
             raise ModelError("this backend is closed; make a new one")
         return self._run(iter(jobs))
 
-    def prompt(self, job: Job) -> Prompt:
-        """The tokens of ``job``; counts shortened captions in ``cut``."""
+    def prompt(self, job: Job) -> PromptTokens:
+        """The tokens of ``job``; counts shortened bodies in ``cut``."""
         prompt = self._prompter.prompt(job)
         if prompt.cut:
             if not self.cut:

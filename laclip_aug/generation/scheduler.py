@@ -21,7 +21,7 @@ import numpy.typing as npt
 from laclip_aug.errors import ModelError
 from laclip_aug.generation.backend import Completion, Job, Sampling, first_line
 from laclip_aug.generation.sampling import draw
-from laclip_aug.generation.tokens import Prompt
+from laclip_aug.generation.tokens import PromptTokens
 
 _LONG = 32  # tokens of a prompt, its prefix apart, that are worth a step of their own
 
@@ -73,7 +73,7 @@ class Speller(Protocol):
 
 
 @dataclass(slots=True)
-class Draft:
+class GrowingText:
     """The text of one completion as it grows, the same for every backend in this process."""
 
     job: Job
@@ -116,8 +116,8 @@ class Draft:
 
 @dataclass(slots=True)
 class _Running:
-    draft: Draft
-    prompt: Prompt
+    draft: GrowingText
+    prompt: PromptTokens
     pending: list[int]
     started: int
 
@@ -125,7 +125,9 @@ class _Running:
 class Scheduler:
     """Runs jobs through a decoder. ``encode`` makes a job's tokens, ``sampling`` says how to draw."""
 
-    def __init__(self, decoder: Decoder, speller: Speller, encode: Callable[[Job], Prompt], sampling: Sampling) -> None:
+    def __init__(
+        self, decoder: Decoder, speller: Speller, encode: Callable[[Job], PromptTokens], sampling: Sampling
+    ) -> None:
         self._decoder = decoder
         self._speller = speller
         self._encode = encode
@@ -153,7 +155,7 @@ class Scheduler:
             self._busy = False
 
     def _run(self, jobs: Iterator[Job]) -> Iterator[Completion]:
-        waiting: deque[tuple[Job, Prompt]] = deque()  # jobs that had to give their place back
+        waiting: deque[tuple[Job, PromptTokens]] = deque()  # jobs that had to give their place back
         limit = self._decoder.n_slots
         exhausted = False
         while True:
@@ -192,7 +194,7 @@ class Scheduler:
                 continue
             yield from self._advance(feeds, rows)
 
-    def _start(self, job: Job, prompt: Prompt) -> bool:
+    def _start(self, job: Job, prompt: PromptTokens) -> bool:
         """Give ``job`` a free slot that holds its prefix; False if the cache is full."""
         free = [slot for slot in range(self._decoder.n_slots) if slot not in self._running]
         slot = next((slot for slot in free if self._held[slot] == prompt.prefix), None)
@@ -208,7 +210,7 @@ class Scheduler:
                 self._decoder.step([Feed(slot, pending[:-1][start : start + self._decoder.most_tokens], False)])
             pending = pending[-1:]
         self._started += 1
-        self._running[slot] = _Running(Draft(job, self._sampling, self._speller), prompt, pending, self._started)
+        self._running[slot] = _Running(GrowingText(job, self._sampling, self._speller), prompt, pending, self._started)
         return True
 
     def _hold(self, prefix: tuple[int, ...]) -> bool:

@@ -1,7 +1,7 @@
 """A backend that answers from a script instead of a model: for tests of your own pipeline, and for trying prompts out.
 
 >>> from laclip_aug import create_augmenter
->>> backend = ScriptedBackend(lambda job: f"someone took a picture of {job.caption}")
+>>> backend = ScriptedBackend(lambda job: f"someone took a picture of {job.body}")
 >>> create_augmenter("llm", backend=backend, strategies=["human"]).augment(["a red boat"], n=1, seed=0)
 [['someone took a picture of a red boat']]
 """

@@ -1,7 +1,7 @@
-"""From a job to tokens: what is shared, what is the caption's, and what gives way when it does not fit.
+"""From a job to tokens: what is shared, what is the body's, and what gives way when it does not fit.
 
-A prompt is tokenised in two parts, because the prefix is evaluated once for many captions. Special tokens are read in
-the prompt's own text only; in the caption their text stays text. Around the caption, text is tokenised jointly
+A prompt is tokenised in two parts, because the prefix is evaluated once for many bodies. Special tokens are read in
+the prompt's own text only; in the body their text stays text. Around the body, text is tokenised jointly
 with it up to the next special token, as llama.cpp does for a whole prompt.
 """
 
@@ -18,8 +18,8 @@ from laclip_aug.generation.backend import Job
 
 _MARKUP = re.compile(r"[<\[{].*[>\]}]", re.DOTALL)
 _ANCHORS = ("\n", ".", "x")
-_MARK = "@@caption@@"
-_LEAST_CAPTION = 8
+_MARK = "@@body@@"
+_LEAST_BODY = 8
 _CHARACTERS_PER_TOKEN = 8
 
 
@@ -40,8 +40,8 @@ class Vocabulary(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """A job in tokens: the model reads ``prefix + suffix``. ``cut`` tells that the caption was shortened."""
+class PromptTokens:
+    """A job in tokens: the model reads ``prefix + suffix``. ``cut`` tells that the body was shortened."""
 
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
@@ -50,14 +50,14 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """The parts of a job that do not depend on the caption."""
+    """The parts of a job that do not depend on the body."""
 
     prefix: tuple[int, ...]
     before: tuple[int, ...]  # the lead up to its last special token
     lead: str  # and the text after it
     tail: str  # the tail's text before its first special token
     after: tuple[int, ...]  # and the rest
-    joined: bool  # the caption's text follows other text, not a special token
+    joined: bool  # the body's text follows other text, not a special token
 
 
 class Prompter:
@@ -77,35 +77,35 @@ class Prompter:
         self._markup = _alternatives(vocabulary.markup)
         self._frame = lru_cache(maxsize=4096)(self._make_frame)
 
-    def prompt(self, job: Job) -> Prompt:
-        """The tokens of ``job``; only its caption is shortened to make them fit.
+    def prompt(self, job: Job) -> PromptTokens:
+        """The tokens of ``job``; only its body is shortened to make them fit.
 
         Raises:
-            ConfigurationError: the prompt does not fit even without its caption.
+            ConfigurationError: the prompt does not fit even without its body.
             ModelError: the job is for chat and the model has no usable chat template.
         """
         frame = self._frame(job.prefix, job.lead, job.tail, job.chat, job.special)
         room = self._room - len(frame.prefix) - len(frame.before) - len(frame.after)
         tail = self._after_text(frame.tail)
-        if room - len(tail) < _LEAST_CAPTION:
+        if room - len(tail) < _LEAST_BODY:
             needed = self._room - room + len(tail)
             raise ConfigurationError(
                 f"the prompt takes {needed} tokens without its caption, which leaves no room for one ({self._sizes}); "
                 "raise n_ctx or use fewer in-context examples"
             )
-        caption = job.caption[: _CHARACTERS_PER_TOKEN * room]
-        cut = len(caption) < len(job.caption)
-        middle = self._caption(frame, caption, frame.tail)
+        body = job.body[: _CHARACTERS_PER_TOKEN * room]
+        cut = len(body) < len(job.body)
+        middle = self._body(frame, body, frame.tail)
         if cut or len(middle) > room:
             cut = True
-            middle = self._caption(frame, caption, "")[: room - len(tail)] + tail
-        if job.shares_caption and frame.after:
-            return Prompt((*frame.prefix, *frame.before, *middle), frame.after, cut)
-        return Prompt(frame.prefix, (*frame.before, *middle, *frame.after), cut)
+            middle = self._body(frame, body, "")[: room - len(tail)] + tail
+        if job.shares_body and frame.after:
+            return PromptTokens((*frame.prefix, *frame.before, *middle), frame.after, cut)
+        return PromptTokens(frame.prefix, (*frame.before, *middle, *frame.after), cut)
 
-    def _caption(self, frame: _Frame, caption: str, tail: str) -> list[int]:
+    def _body(self, frame: _Frame, body: str, tail: str) -> list[int]:
         tokenize = self._after_text if frame.joined else self._plain
-        text = frame.lead + caption + tail
+        text = frame.lead + body + tail
         tokens: list[int] = []
         start = 0
         # Some vocabularies recognise marks such as <|im_end|> in any text: taken apart, they are only characters.

@@ -43,7 +43,7 @@ _LONGEST_WORTH_COUNTING = 4096
 
 
 @dataclass(frozen=True)
-class Draft:
+class Candidate:
     """A text and its caption, with what the checks look at. ``others`` are the caption's texts accepted before."""
 
     caption: str
@@ -82,13 +82,13 @@ def word_count(text: str) -> int:
     return len(folded(_UNSPACED.sub(" ", text)).split()) + (unspaced + 1) // 2
 
 
-def _unprintable(draft: Draft) -> bool:
+def _unprintable(draft: Candidate) -> bool:
     kinds = [unicodedata.category(c) for c in draft.text if c not in "\u200c\u200d"]
     no_letter = not any(kind[0] in "LN" for kind in kinds)
     return no_letter or "\ufffd" in draft.text or not {"Cc", "Cf", "Cs", "Co", "Cn"}.isdisjoint(kinds)
 
 
-def _repetition(draft: Draft) -> bool:
+def _repetition(draft: Candidate) -> bool:
     """A unit of letters four times in a row, a group of up to four words three times, or few different words."""
     words = draft.words
     if _REPEATED_UNIT.search(draft.text.casefold()):
@@ -101,7 +101,7 @@ def _repetition(draft: Draft) -> bool:
     return len(words) >= 10 and len(set(words)) < len(words) / 2
 
 
-def _too_long(draft: Draft) -> bool:
+def _too_long(draft: Candidate) -> bool:
     size = len(draft.text.encode("utf-8", "surrogatepass"))
     if size <= _SURELY_FITS:
         return False
@@ -112,7 +112,7 @@ def _too_long(draft: Draft) -> bool:
     return clip_token_count(draft.text) > CLIP_CONTEXT
 
 
-TEXT_CHECKS: dict[str, Callable[[Draft], bool]] = {
+TEXT_CHECKS: dict[str, Callable[[Candidate], bool]] = {
     "empty": lambda draft: not draft.text,
     "unprintable": _unprintable,
     "too-short": lambda draft: word_count(draft.text) < 2,
@@ -130,6 +130,6 @@ TEXT_CHECKS: dict[str, Callable[[Draft], bool]] = {
 """Reason → check, in the order in which they are asked."""
 
 
-def reason_against(draft: Draft) -> str | None:
+def reason_against(draft: Candidate) -> str | None:
     """The name of the first check that rejects ``draft``, or None if its text may stand for its caption."""
     return next((reason for reason, check in TEXT_CHECKS.items() if check(draft)), None)

@@ -176,7 +176,7 @@ class ConditionedPrompt:
     def job(self, strategy: str, variant: int, shown: str, seed: int, tag: Hashable) -> Job:
         """The completion to ask for; ``shown`` comes from :func:`shown_caption`."""
         prefix, tail = self._prefixes[strategy], self._tails[strategy]
-        return Job(prefix, self._lead, shown, tail, seed, tag, special=True, shares_caption=True)
+        return Job(prefix, self._lead, shown, tail, seed, tag, special=True, shares_body=True)
 
     def examples(self, strategy: str, variant: int) -> tuple[Pair, ...]:
         """None: the model learned the manner of a strategy in training."""

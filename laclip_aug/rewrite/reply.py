@@ -15,8 +15,7 @@ from typing import Any
 
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.generation.backend import Completion
-from laclip_aug.quality.checks import TEXT_CHECKS, TEXT_REASONS, folded
-from laclip_aug.quality.checks import Draft as TextDraft
+from laclip_aug.quality.checks import TEXT_CHECKS, TEXT_REASONS, Candidate, folded
 from laclip_aug.quality.wording import faithfulness
 from laclip_aug.rewrite.examples import Pair
 from laclip_aug.rewrite.prompt import CHAT_INSTRUCTION, INSTRUCTION
@@ -49,7 +48,7 @@ _INSTRUCTIONS = (folded(INSTRUCTION), folded(CHAT_INSTRUCTION)[:40])
 
 
 @dataclass(frozen=True)
-class Draft(TextDraft):
+class Reply(Candidate):
     """A cleaned completion. ``caption`` is as the prompt showed it, ``examples`` are the pairs of that prompt."""
 
     finish: str = "stop"
@@ -76,11 +75,11 @@ def clean(text: str) -> str:
     return text
 
 
-def _prompt_leaked(draft: Draft) -> bool:
+def _prompt_leaked(draft: Reply) -> bool:
     return bool(_LEAKED.search(draft.text)) or any(part in folded(draft.text) for part in _INSTRUCTIONS)
 
 
-def _example_copied(draft: Draft) -> bool:
+def _example_copied(draft: Reply) -> bool:
     """Equal to an example's side, or one of the two holds the other whole (four words at least)."""
     text = folded(draft.text)
     for pair in draft.examples:
@@ -91,7 +90,7 @@ def _example_copied(draft: Draft) -> bool:
     return False
 
 
-CHECKS: dict[str, Callable[[Draft], bool]] = {
+CHECKS: dict[str, Callable[[Reply], bool]] = {
     "error": lambda draft: draft.finish == "error",
     "empty": TEXT_CHECKS["empty"],
     "prompt-leaked": _prompt_leaked,
@@ -127,7 +126,7 @@ class Acceptance:
         if (least := self.least_faithfulness) is not None:
             self._checks["drifted"] = lambda draft: faithfulness(draft.caption, draft.text) < least
 
-    def reason(self, draft: Draft) -> str | None:
+    def reason(self, draft: Reply) -> str | None:
         """Why ``draft`` is rejected, or None if it is a rewrite."""
         return next((reason for reason, check in self._checks.items() if check(draft)), None)
 
@@ -136,7 +135,7 @@ class Acceptance:
     ) -> tuple[str, str | None]:
         """The cleaned text of ``completion`` and why it is rejected, None if it is accepted."""
         text = completion.text if completion.finish == "error" else clean(completion.text)
-        return text, self.reason(Draft(completion.job.caption, text, others, completion.finish, examples))
+        return text, self.reason(Reply(completion.job.body, text, others, completion.finish, examples))
 
     def describe(self) -> dict[str, Any]:
         """The checks that are on, for a manifest."""

@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from laclip_aug import __version__
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, texts_of
 from laclip_aug.errors import ConfigurationError, InputError, ModelError
 from laclip_aug.generation.backend import Backend, Job, Sampling
@@ -21,6 +20,7 @@ from laclip_aug.rewrite.examples import Pair
 from laclip_aug.rewrite.prompt import Prompt
 from laclip_aug.rewrite.reply import Acceptance
 from laclip_aug.rewrite.rounds import CaptionWork, Plan
+from laclip_aug.version import __version__
 
 if TYPE_CHECKING:
     from laclip_aug.rewrite.embedded import EmbeddedModel

@@ -12,8 +12,8 @@ from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rewrite
 from laclip_aug.cache.browse import find, head, sample
 from laclip_aug.cache.build import build_cache
 from laclip_aug.cache.compile import compile_lookup
-from laclip_aug.cache.disk import writer_lock
 from laclip_aug.cache.format import Config, read_manifest
+from laclip_aug.cache.lock import writer_lock
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.shards import read_keys, read_shard
 from laclip_aug.cache.verify import verify_cache
@@ -178,7 +178,7 @@ def test_another_format_version_is_refused(tmp_path):
 
 def test_two_builders_on_one_cache(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from laclip_aug.cache.disk import writer_lock\n"
+        "import sys; from pathlib import Path; from laclip_aug.exchange.files import writer_lock\n"
         "with writer_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(

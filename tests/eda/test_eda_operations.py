@@ -7,7 +7,7 @@ import pytest
 from laclip_aug.eda.operations import Draws, delete_words, insert_synonyms, replace_synonyms, swap_words
 from laclip_aug.eda.sources import load_table
 from laclip_aug.eda.tokens import split
-from laclip_aug.seeding import caption_key, derive
+from laclip_aug.seeding import caption_number, derive
 
 
 def outcomes(operation, caption: str, alpha: float, synonyms: str, draws: int = 300) -> set[str]:
@@ -137,13 +137,13 @@ def test_consecutive_draws_are_independent() -> None:
 
 def test_many_draws_from_one_key_are_uniform() -> None:
     """Far more than the key's own 256 bits hold."""
-    draws = Draws(caption_key(0, "a dog"))
+    draws = Draws(caption_number(0, "a dog"))
     counts = Counter(draws.below(6) for _ in range(6_000))
     assert sum((counts[i] - 1000) ** 2 / 1000 for i in range(6)) < 25.7
 
 
 def test_hits_at_the_ends_of_the_range() -> None:
-    draws = Draws(caption_key(0, "a dog"))
+    draws = Draws(caption_number(0, "a dog"))
     assert draws.hits(5, 1.0) == [0, 1, 2, 3, 4]
     assert draws.hits(1000, 5e-324) == []
     assert draws.hits(0, 0.5) == []
@@ -152,11 +152,11 @@ def test_hits_at_the_ends_of_the_range() -> None:
 def test_hits_at_each_place_alike() -> None:
     counts: Counter[int] = Counter()
     for seed in range(4_000):
-        counts.update(Draws(caption_key(seed, "a dog")).hits(10, 0.3))
+        counts.update(Draws(caption_number(seed, "a dog")).hits(10, 0.3))
     # 1,200 expected at each of ten places, variance 840; 35.6 is the 0.0001 quantile with 10 degrees of freedom
     assert sum((counts[i] - 1200) ** 2 / 840 for i in range(10)) < 35.6
 
 
 def test_the_key_depends_on_seed_and_caption() -> None:
     captions = ["", "a dog", "a dog ", "\ud800"]
-    assert len({caption_key(seed, caption) for seed in (-1, 0, 1, 2**70) for caption in captions}) == 16
+    assert len({caption_number(seed, caption) for seed in (-1, 0, 1, 2**70) for caption in captions}) == 16

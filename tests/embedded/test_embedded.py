@@ -36,8 +36,8 @@ def test_layout_puts_the_strategy_after_the_caption() -> None:
     prompt = embedded.layout()
     assert prompt.strategies == ("chatgpt", "bard", "mscoco", "human")
     job = prompt.job("mscoco", 0, "a red car", 7, None)
-    assert (job.prefix, job.lead, job.caption, job.tail, job.special) == ("<s>", " ", "a red car", "<|mscoco|>", True)
-    assert job.shares_caption
+    assert (job.prefix, job.lead, job.body, job.tail, job.special) == ("<s>", " ", "a red car", "<|mscoco|>", True)
+    assert job.shares_body
     assert len({prompt.job(s, 0, "x", 0, None).tail for s in prompt.strategies}) == 4
 
 

@@ -5,13 +5,14 @@ import json
 import pytest
 
 from laclip_aug.augmenter import Rejection, Rewrite
-from laclip_aug.cache.browse import find
+from laclip_aug.cache.browse import find, records
 from laclip_aug.cache.format import read_manifest
+from laclip_aug.cache.ingest import import_cache
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.verify import verify_cache
 from laclip_aug.errors import CacheMismatchError, ConfigurationError, InputError
-from laclip_aug.exchange.forms import export_jsonl
-from laclip_aug.exchange.imports import ImportForm, import_cache
+from laclip_aug.exchange.export import export_jsonl
+from laclip_aug.exchange.imports import ImportForm
 from laclip_aug.exchange.readers import InputOptions
 
 
@@ -97,7 +98,7 @@ def test_export_and_import_give_the_same_rewrites(tmp_path):
         ),
     )
     import_cache(source, tmp_path / "first", ImportForm(rewrite_keys=("loud", "calm")))
-    assert export_jsonl(tmp_path / "first", tmp_path / "out.jsonl") == 20
+    assert export_jsonl(records(tmp_path / "first"), tmp_path / "out.jsonl") == 20
     import_cache(tmp_path / "out.jsonl", tmp_path / "second", ImportForm())
     first, second = CaptionCache(tmp_path / "first"), CaptionCache(tmp_path / "second")
     assert len(second) == 20
@@ -105,7 +106,7 @@ def test_export_and_import_give_the_same_rewrites(tmp_path):
     for i in range(20):
         assert second.get(f"photo {i} 猫") == first.get(f"photo {i} 猫")
     assert verify_cache(tmp_path / "second") == ([], [])
-    export_jsonl(tmp_path / "first", tmp_path / "full.jsonl", rejections=True)
+    export_jsonl(records(tmp_path / "first"), tmp_path / "full.jsonl", rejections=True)
     rows = [json.loads(line) for line in (tmp_path / "full.jsonl").read_text().splitlines()]
     assert sum(len(row["rejections"]) for row in rows) == 10
 

@@ -104,11 +104,11 @@ def test_the_likelihood_is_that_of_the_plain_loop(tiny_gguf: Path, engine: Llama
 
 def test_a_shared_caption_changes_what_is_computed_not_what_is_said(tiny_gguf: Path, plain: PlainLlamaBackend) -> None:
     apart = [replace(job, tail="</s>", special=True, tag=(job.tag, n)) for job in make_jobs(HOSTILE) for n in range(3)]
-    shared = [replace(job, seed=7 * job.seed + n, shares_caption=True) for n, job in enumerate(apart)]
+    shared = [replace(job, seed=7 * job.seed + n, shares_body=True) for n, job in enumerate(apart)]
     engine = LlamaCppBackend(tiny_gguf, GREEDY, n_ctx=512, n_slots=4, n_threads=1)
     assert texts(engine.complete(shared)) == texts(plain.complete(apart))
     read = {engine.prompt(job).prefix for job in shared}
-    assert len(read) == len({(job.prefix, job.caption) for job in shared})
+    assert len(read) == len({(job.prefix, job.body) for job in shared})
     assert all(len(engine.prompt(job).suffix) == 1 for job in shared)
     engine.close()
     sampled = []
@@ -168,7 +168,7 @@ def test_tokens_are_those_of_the_whole_prompt(engine: LlamaCppBackend) -> None:
     llama = Llama(str(engine.model.file.path), vocab_only=True, verbose=False)
     for job in make_jobs(["a red dog", "日本 a\0b", "", "two cats\n=>"]):
         prompt = engine.prompt(job)
-        whole = (job.prefix + job.lead + job.caption + job.tail).encode()
+        whole = (job.prefix + job.lead + job.body + job.tail).encode()
         assert [*prompt.prefix, *prompt.suffix] == llama.tokenize(whole, add_bos=True, special=False)
     special = Job("<|rewrite|>a dog<|im_end|>", "<|im_start|>", "red </s> cat", " =><|rewrite|>", 0, special=True)
     prompt = engine.prompt(special)

@@ -116,7 +116,7 @@ def test_completions_and_chat(server: Server) -> None:
 def test_hostile_captions_reach_the_server_as_valid_text(server: Server) -> None:
     http = backend(server)
     captions = ["", "\ud800 lone", "a\0b", "日本 => \n\n x", "</s>", "x" * 10_000]
-    assert {c.job.caption for c in http.complete(job(caption) for caption in captions)} == set(captions)
+    assert {c.job.body for c in http.complete(job(caption) for caption in captions)} == set(captions)
     prompts = {body["prompt"] for _, _, body in server.seen}
     assert "prefix\n\n? lone =>" in prompts
     assert "prefix\n\na\0b =>" in prompts

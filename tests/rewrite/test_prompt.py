@@ -13,7 +13,7 @@ THREE = [Pair("s1", "t1"), Pair("s2", "t2"), Pair("s3", "t3")]
 
 
 def text_of(job) -> str:
-    return job.prefix + job.lead + job.caption + job.tail
+    return job.prefix + job.lead + job.body + job.tail
 
 
 def test_the_papers_layout() -> None:

@@ -20,8 +20,8 @@ def wordy(job: Job) -> str:
     """A text that is a function of the job's seed and caption, now and then one that is rejected."""
     draw = random.Random(job.seed)
     if draw.random() < 0.3:
-        return draw.choice(["", job.caption, "word", "x => y", "the the the the"])
-    return f"{job.caption} {' '.join(draw.sample(WORDS, 6))}"
+        return draw.choice(["", job.body, "word", "x => y", "the the the the"])
+    return f"{job.body} {' '.join(draw.sample(WORDS, 6))}"
 
 
 def llm(answer=wordy, **options):
@@ -38,7 +38,7 @@ CAPTIONS = [f"a {thing} {place}" for thing in ("dog", "boat", "hat", "cup") for 
 
 
 def test_each_strategy_makes_its_texts_in_turn() -> None:
-    backend = ScriptedBackend(lambda job: f"{job.caption} seen {job.seed}")
+    backend = ScriptedBackend(lambda job: f"{job.body} seen {job.seed}")
     augmenter = create_augmenter("llm", backend=backend, strategies=["bard", "human"], allow=["number-changed"])
     (outcome,) = augmenter.outcomes(["a dog"], 5, 0)
     assert augmenter.sources == ("bard", "human")
@@ -61,14 +61,14 @@ def test_outcomes_do_not_depend_on_the_order_of_the_answers() -> None:
         def complete(self, jobs):
             yield from random.Random(5).sample(found := list(super().complete(jobs)), len(found))
 
-    same_text = lambda job: f"{job.caption} {WORDS[job.seed % 3]} it is"  # noqa: E731 (many duplicates)
+    same_text = lambda job: f"{job.body} {WORDS[job.seed % 3]} it is"  # noqa: E731 (many duplicates)
     for answer in (wordy, same_text):
         shuffled = create_augmenter("llm", backend=Shuffled(answer))
         assert outcomes_by_caption(shuffled, CAPTIONS, n=8) == outcomes_by_caption(llm(answer), CAPTIONS, n=8)
 
 
 def test_equal_captions_are_rewritten_once() -> None:
-    backend = ScriptedBackend(lambda job: f"{job.caption} seen from afar")
+    backend = ScriptedBackend(lambda job: f"{job.body} seen from afar")
     augmenter = create_augmenter("llm", backend=backend, strategies="human")
     texts = augmenter.augment(["a dog", "a cat", "a dog"], 1, 0)
     assert texts == [["a dog seen from afar"], ["a cat seen from afar"], ["a dog seen from afar"]]
@@ -155,7 +155,7 @@ def test_a_text_below_the_good_score_is_kept_until_a_better_one_comes() -> None:
 
 def test_a_failed_job_is_a_rejection_and_others_go_on() -> None:
     def answer(job: Job) -> str | Completion:
-        return Completion(job, "no room", "error", 0) if "dog" in job.caption else f"{job.caption} seen from afar"
+        return Completion(job, "no room", "error", 0) if "dog" in job.body else f"{job.body} seen from afar"
 
     found = outcomes_by_caption(llm(answer, strategies="human", max_attempts=1), ["a dog", "a cat"], n=1)
     assert [(r.reason, r.text) for r in found["a dog"].rejections] == [("error", "no room")]
@@ -169,7 +169,7 @@ def test_a_backend_that_mixes_up_captions_is_refused(loss: str) -> None:
             found = list(super().complete(jobs))
             if loss == "swapped":
                 a, b = found[0].job, found[1].job
-                wrong = Job(a.prefix, a.lead, a.caption, a.tail, a.seed, b.tag)
+                wrong = Job(a.prefix, a.lead, a.body, a.tail, a.seed, b.tag)
                 found[:2] = [Completion(wrong, "x", "stop", 1), found[1]]
             yield from {"dropped": found[1:], "twice": [*found, found[0]]}.get(loss, found)
 
@@ -195,7 +195,7 @@ def test_hostile_captions_reach_only_their_own_outcome() -> None:
     assert list(found) and set(found) == set(captions)
     for empty in ("", " \n", "🐶", "\x00", "\ud800"):
         assert [r.reason for r in found[empty].rejections] == ["source-empty"] * 4
-    assert all("=>" not in job.caption and "\n" not in job.caption and len(job.caption) <= 1000 for job in backend.seen)
+    assert all("=>" not in job.body and "\n" not in job.body and len(job.body) <= 1000 for job in backend.seen)
     assert all(r.reason in REASONS for o in found.values() for r in o.rejections)
 
 
