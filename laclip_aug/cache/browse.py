@@ -15,9 +15,8 @@ from laclip_aug.cache.shards import read_keys, read_rows, read_shard
 
 def records(directory: Path) -> Iterator[Outcome]:
     """Every record, in the order of shards and keys."""
-    for shard in read_manifest(directory).shards:
-        for _, record in read_shard(directory, shard):
-            yield record
+    shards = read_manifest(directory).shards
+    return (record for shard in shards for _, record in read_shard(directory, shard))
 
 
 def find(directory: Path, caption: str) -> Outcome | None:

@@ -25,7 +25,7 @@ class Job:
 
     The model reads ``prefix + lead + body + tail``. ``prefix`` is shared by many jobs and is evaluated once;
     jobs of one prefix should follow each other. ``body`` is foreign text, such as a caption: it is never parsed for
-    special tokens, and it alone is shortened when the prompt would not fit. With ``chat`` the backend wraps the whole as
+    special tokens, and it alone is shortened when the prompt would not fit. ``chat`` makes the backend wrap it as
     the user's message of the model's chat template; with ``special`` the other three parts may hold special tokens.
     With ``shares_body`` the body is evaluated once for all its jobs, which should follow each other; that pays
     where prefixes are short and the tail begins with a special token.

@@ -178,7 +178,7 @@ def test_another_format_version_is_refused(tmp_path):
 
 def test_two_builders_on_one_cache(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from laclip_aug.exchange.files import writer_lock\n"
+        "import sys; from pathlib import Path; from laclip_aug.cache.lock import writer_lock\n"
         "with writer_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(
