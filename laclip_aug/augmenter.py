@@ -51,12 +51,16 @@ class Outcome:
 
     ``rewrites`` are in the order of the augmenter's ``sources``; ``rejections`` counts every refused attempt,
     those that a later attempt made good included; ``tokens`` is the number of tokens generated (0 without a model).
+
+    ``failed``, if not empty, names why there is no result: the server refused, the engine died. It says nothing about
+    the caption. A build counts and reports it, stores nothing, and its next run asks for the caption again.
     """
 
     caption: str
     rewrites: tuple[Rewrite, ...]
     rejections: tuple[Rejection, ...] = ()
     tokens: int = 0
+    failed: str = ""
 
 
 class CaptionAugmenter(ABC):
@@ -85,11 +89,22 @@ class CaptionAugmenter(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A string that differs whenever the texts could: model, prompts, parameters. A cache keeps to one."""
+        """A string that differs whenever what the texts say could: model, prompts, sampling, checks.
+
+        A cache keeps to one. What merely ran the model (an address, an engine's version, the number of attempts) is no
+        part of it; it belongs in :meth:`provenance`.
+        """
 
     def describe(self) -> dict[str, Any]:
-        """What a cache's manifest records about the origin of its texts; JSON types only."""
+        """All that a cache's manifest records about the kind of its texts; JSON types only."""
         return {"augmenter": self.name, "sources": list(self.sources)}
+
+    def provenance(self) -> dict[str, Any]:
+        """What each shard records of the run that made it: server address, engine version, attempts; JSON types only.
+
+        Two runs that differ in this alone go on with the same cache. The package's own version is added by the cache.
+        """
+        return {}
 
     def outcomes(self, captions: Iterable[str], n: int, seed: int) -> Iterator[Outcome]:
         """One :class:`Outcome` per caption, in any order, read lazily from ``captions``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,6 +23,7 @@ from laclip_aug.exchange.tables import InputLog
 
 MAX_CAPTION_CHARS = 4096
 _CHUNK = 4096
+_EXAMPLES = 3
 _LOG_EVERY = 60.0
 """Seconds between two states of the progress bar in a log file, where none is drawn over."""
 
@@ -31,7 +33,8 @@ class BuildReport:
     """What one run did (``made``, ``run``), and what the cache now holds (``cache``).
 
     ``repeated`` counts input captions that were in the cache already, from an earlier run or further up in the input;
-    ``recovered`` and ``dropped_bytes`` tell what the journal of a killed run held.
+    ``failed`` counts by reason the captions of which nothing was stored, since they were not at fault; the next run
+    asks for them again. ``recovered`` and ``dropped_bytes`` tell what the journal of a killed run held.
     """
 
     made: int = 0
@@ -39,9 +42,18 @@ class BuildReport:
     seconds: float = 0.0
     recovered: int = 0
     dropped_bytes: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    failed_examples: dict[str, list[str]] = field(default_factory=dict)
     run: Counts = field(default_factory=Counts)
     cache: Counts = field(default_factory=Counts)
     input: InputLog = field(default_factory=InputLog)
+
+    def fail(self, outcome: Outcome) -> None:
+        """Count an outcome that is no result, and name the first few captions of each reason."""
+        self.failed[outcome.failed] += 1
+        examples = self.failed_examples.setdefault(outcome.failed, [])
+        if len(examples) < _EXAMPLES:
+            examples.append(repr(outcome.caption[:60]))
 
     def lines(self) -> list[str]:
         """The report for people, one statement a line."""
@@ -50,6 +62,11 @@ class BuildReport:
         if self.recovered or self.dropped_bytes:
             out.append(
                 f"recovered from a killed run: {self.recovered} captions; torn end: {self.dropped_bytes} bytes dropped"
+            )
+        for reason, number in self.failed.most_common():
+            out.append(
+                f"failed, {reason}: {number} captions, for example {'; '.join(self.failed_examples[reason])}; nothing "
+                "is stored of them: run the same command again to ask for them again"
             )
         rate = self.made / max(self.seconds, 1e-9)
         out.append(
@@ -192,6 +209,9 @@ class _Run:
                     "answered before; nothing of it was stored: report this to the augmenter's author"
                 )
             self.pending.remove(outcome.caption)
+            if outcome.failed:
+                self.report.fail(outcome)
+                continue
             record = storable(outcome)
             self.writer.add(record)
             self.report.made += 1

@@ -60,7 +60,7 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build, show the report, and return 0."""
+    """Build, show the report, and return 0, or 1 if some captions failed and are to be asked for again."""
     from laclip_aug.cache.build import build_cache
     from laclip_aug.errors import ConfigurationError
     from laclip_aug.exchange.readers import InputOptions
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         augmenter.close()
     print("\n".join(report.lines()))
-    return 0
+    return 1 if report.failed else 0
 
 
 def separator_of(text: str | None) -> str | None:

@@ -132,6 +132,35 @@ def test_an_augmenter_that_breaks_its_contract_is_refused(tmp_path, fault):
         build_cache(write(tmp_path / "in.txt", "a dog"), tmp_path / "cache", Careless(fault))
 
 
+class Flaky(ShoutAugmenter):
+    """Its server refuses every caption with a number that is in ``down``."""
+
+    down = ()
+
+    def outcomes(self, captions, n, seed):
+        for outcome in super().outcomes(captions, n, seed):
+            if outcome.caption.split()[-1] in self.down:
+                outcome = Outcome(outcome.caption, (), failed="server refused")
+            yield outcome
+
+
+def test_a_failure_of_the_surroundings_is_no_result(tmp_path):
+    source, augmenter = write(tmp_path / "in.txt", *(f"photo {i}" for i in range(6))), Flaky()
+    augmenter.down = ("2", "4")
+    report = build_cache(source, tmp_path / "cache", augmenter)
+    assert (report.made, report.failed) == (4, {"server refused": 2})
+    (line,) = [line for line in report.lines() if "server refused" in line]
+    assert "2 captions" in line
+    assert "'photo 2'; 'photo 4'" in line
+    assert "photo 2" not in CaptionCache(tmp_path / "cache")
+    assert read_manifest(tmp_path / "cache").counts.captions == 4
+    augmenter.down = ()
+    report = build_cache(source, tmp_path / "cache", augmenter)
+    assert (report.made, report.repeated, report.cache.captions) == (2, 4, 6)
+    assert CaptionCache(tmp_path / "cache").get("photo 2")
+    assert not report.failed
+
+
 def test_another_configuration_is_refused_with_the_differences(tmp_path):
     source = write(tmp_path / "in.txt", "a dog")
     build_cache(source, tmp_path / "cache", ShoutAugmenter(), seed=1)
