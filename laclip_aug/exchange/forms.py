@@ -14,6 +14,7 @@ from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange.readers import InputOptions, chooser, kind_of, table_rows
 from laclip_aug.exchange.tables import InputLog, text_lines
+from laclip_aug.quality.checks import is_short
 
 
 def columns(
@@ -120,7 +121,7 @@ def lines(file: str, text_files: Mapping[str, str], log: InputLog) -> Iterator[O
                 except UnicodeDecodeError:
                     rejections.append(Rejection(source, "invalid-utf8", line.decode("utf-8", "backslashreplace")))
                     continue
-                if len(text.split()) < 2:
+                if is_short(text):
                     rejections.append(Rejection(source, "too-few-words", text))
                 else:
                     rewrites.append(Rewrite(source, text))

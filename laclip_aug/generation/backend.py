@@ -48,14 +48,15 @@ class Completion:
     """What became of a job.
 
     ``text`` is the first line that has a visible character, without the white space around it (:func:`first_line`).
-    ``finish`` is ``"stop"`` (line or text ended by the model), ``"length"`` (cut at the token limit) or ``"error"``
-    (``text`` then says why; the prompt could not be run, other jobs go on). ``tokens`` counts the tokens generated.
+    ``finish`` is ``"stop"`` (line or text ended by the model), ``"length"`` (cut at the token limit), ``"error"`` (the
+    prompt could not be run and never will be) or ``"failed"`` (a server did not answer this time; a later run may ask
+    again). With the last two ``text`` says why, and other jobs go on. ``tokens`` counts the tokens generated.
     ``log_likelihood`` is the mean log-probability of those tokens, in nats; 0 where the backend does not tell it.
     """
 
     job: Job
     text: str
-    finish: Literal["stop", "length", "error"]
+    finish: Literal["stop", "length", "error", "failed"]
     tokens: int
     log_likelihood: float = field(default=0.0, compare=False)
 

@@ -35,7 +35,11 @@ TEXT_REASONS: dict[str, str] = {
 CLIP_CONTEXT = 77
 
 _REPEATED_UNIT = re.compile(r"([^\W\d]|[^\d]{2,20}?)\1{3,}")
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+# Thai, Lao, Tibetan, Burmese, Khmer, New Tai Lue to Tai Tham, kana and bopomofo, Han, Yi, half-width kana
+_UNSPACED = re.compile(
+    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u1aaf\u3040-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\ua4cf"
+    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
+)
 _CLIP_SPECIALS = 2
 # CLIP lower-cases, repairs and unescapes before it counts, which may add a few bytes: İ, for one, becomes three.
 _SURELY_FITS = 60
@@ -76,10 +80,18 @@ def folded(text: str) -> str:
     return " ".join("".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in plain).split())
 
 
-def word_count(text: str) -> int:
-    """Words of ``text``; two letters of a script without spaces (Chinese, Japanese, Thai, ...) count as a word."""
+def is_short(text: str) -> bool:
+    """Whether ``text`` has fewer than two words, for which the paper's loader shows the original instead.
+
+    Words stand between white space; in a script without spaces (Chinese, Japanese, Thai, ...) two letters are one.
+
+    >>> is_short("dog"), is_short("dog runs"), is_short("狗"), is_short("狗在海滩")
+    (True, False, True, False)
+    """
+    if len(text.split(None, 1)) > 1:
+        return False
     unspaced = len(_UNSPACED.findall(text))
-    return len(folded(_UNSPACED.sub(" ", text)).split()) + (unspaced + 1) // 2
+    return len(_UNSPACED.sub(" ", text).split()) + (unspaced + 1) // 2 < 2
 
 
 def _unprintable(draft: Candidate) -> bool:
@@ -115,7 +127,7 @@ def _too_long(draft: Candidate) -> bool:
 TEXT_CHECKS: dict[str, Callable[[Candidate], bool]] = {
     "empty": lambda draft: not draft.text,
     "unprintable": _unprintable,
-    "too-short": lambda draft: word_count(draft.text) < 2,
+    "too-short": lambda draft: is_short(draft.text) or is_short(" ".join(draft.words)),
     "repetition": _repetition,
     "too-long": _too_long,
     "echo": lambda draft: folded(draft.text) == folded(draft.caption),

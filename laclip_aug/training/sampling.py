@@ -15,11 +15,11 @@ from typing import Protocol
 from laclip_aug.augmenter import CaptionAugmenter, Rewrite
 from laclip_aug.cache.keys import normalise
 from laclip_aug.errors import CacheMissError, ConfigurationError, UnknownNameError
+from laclip_aug.quality.checks import is_short
 from laclip_aug.seeding import derive, generator
 
 ORIGINAL = "original"
 """The source of a text that is the caption itself."""
-_MIN_WORDS = 2  # the paper's loader goes back to the original below this
 
 
 class RewriteLookup(Protocol):
@@ -150,7 +150,7 @@ class TextSampler:
         chosen = self._slots(original, rewrites, epoch) if self.multi else [self._one(original, rewrites, epoch)]
         texts, sources, short = [], [], 0
         for rewrite in chosen:
-            if len(rewrite.text.split(None, _MIN_WORDS - 1)) < _MIN_WORDS:
+            if is_short(rewrite.text):
                 short += rewrite is not original
                 rewrite = original
             texts.append(rewrite.text)

@@ -73,18 +73,19 @@ def test_lists_of_captions(tmp_path):
 
 def test_lines_as_released_with_the_paper(tmp_path):
     source = tmp_path / "in.csv"
-    source.write_text('1.jpg,"a dog, running"\n2.jpg,a cat\nbroken row\n')
-    (tmp_path / "gpt.txt").write_text("a dog that runs\ncat\nx y\n")
-    (tmp_path / "bard.txt").write_bytes(b"the dog runs\nthe cat\xff\nx y\n")
+    source.write_text('1.jpg,"a dog, running"\n2.jpg,a cat\nbroken row\n4.jpg,一只狗在海滩\n', encoding="utf-8")
+    (tmp_path / "gpt.txt").write_text("a dog that runs\ncat\nx y\n海滩上有一只狗\n", encoding="utf-8")
+    (tmp_path / "bard.txt").write_bytes(b"the dog runs\nthe cat\xff\nx y\n" + "狗\n".encode())
     lines = (f"chatgpt={tmp_path / 'gpt.txt'}", f"bard={tmp_path / 'bard.txt'}")
     report = import_cache(source, tmp_path / "cache", ImportForm(lines=lines))
     cache = CaptionCache(tmp_path / "cache")
     assert cache.sources == ("chatgpt", "bard")
     assert cache.get("a dog, running") == (Rewrite("chatgpt", "a dog that runs"), Rewrite("bard", "the dog runs"))
-    assert report.cache.rejections == {"too-few-words": 1, "invalid-utf8": 1}
+    assert cache.get("一只狗在海滩") == (Rewrite("chatgpt", "海滩上有一只狗"),)
+    assert report.cache.rejections == {"too-few-words": 2, "invalid-utf8": 1}
     assert report.input.rejections == {"malformed-row": 1}
     (tmp_path / "gpt.txt").write_text("one line only\n")
-    with pytest.raises(InputError, match=r"has 1 lines.*has 3 rows"):
+    with pytest.raises(InputError, match=r"has 1 lines.*has 4 rows"):
         import_cache(source, tmp_path / "other", ImportForm(lines=lines))
     assert not (tmp_path / "other" / "lookup.lmdb").exists()
 

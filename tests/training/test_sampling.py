@@ -117,6 +117,25 @@ def test_a_text_of_one_word_gives_way_to_the_original() -> None:
     assert draw.short == 2
 
 
+@pytest.mark.parametrize(
+    ("caption", "text"),
+    [
+        ("一只狗在海滩上奔跑", "海滩上有一只狗在跑"),
+        ("犬が浜辺を走る", "浜辺を犬が走っている"),
+        ("สุนัขวิ่งบนชายหาด", "บนชายหาดมีสุนัขวิ่ง"),
+        ("ခွေးတစ်ကောင် ပြေးနေသည်", "ကမ်းခြေတွင်ခွေးပြေးနေသည်"),
+        ("ឆ្កែរត់លើឆ្នេរ", "លើឆ្នេរមានឆ្កែរត់"),
+    ],
+)
+def test_a_script_without_spaces_has_words_too(caption: str, text: str) -> None:
+    multi = TextSampler(Table({caption: [("human", text), ("bard", text[0])]}), multi=True).draw(caption, 0)
+    assert multi.texts == (caption, caption, text, caption)
+    assert multi.short == 1
+    single = TextSampler(Table({caption: [("human", text)]}))
+    drawn = [single.texts(caption, epoch)[0] for epoch in range(300)]
+    assert 110 < drawn.count(text) < 190  # a fair draw between two: 150, standard deviation 8.7
+
+
 def test_a_caption_of_one_word_stays() -> None:
     draw = TextSampler(Table({"dog": []}), multi=True).draw("dog", 0)
 
