@@ -16,8 +16,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -148,18 +148,20 @@ def is_generative(model_name: str) -> bool:
     return "coca" in model_name.lower() or "multimodal_cfg" in configuration
 
 
-@lru_cache(maxsize=1)
-def _clip_tokenizer() -> Any:
-    return _module("open_clip.tokenizer").SimpleTokenizer()
+def merges_file() -> Path:
+    """CLIP's list of byte-pair merges as open_clip brings it; found without loading open_clip, which takes seconds.
 
-
-def clip_token_count(text: str) -> int:
-    """How many tokens CLIP's tokenizer makes of ``text``, start and end of text included, without truncation.
-
-    More than 77 means that a CLIP text tower would not see the end.
+    Raises:
+        UnsupportedOpenClipError: open_clip or the file is not installed.
     """
-    printable = text.encode("utf-8", "replace").decode("utf-8")  # the tokenizer encodes UTF-8: no lone surrogates
-    return len(_clip_tokenizer().encode(printable)) + 2
+    found = find_spec("open_clip")
+    folders = found.submodule_search_locations if found else None
+    if not folders:
+        raise UnsupportedOpenClipError(_missing("open_clip", "it is not installed"))
+    path = Path(folders[0]) / "bpe_simple_vocab_16e6.txt.gz"
+    if not path.is_file():
+        raise UnsupportedOpenClipError(_advice(f"{path.name} is missing"))
+    return path
 
 
 @contextmanager
@@ -190,9 +192,11 @@ def _module(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:
-        raise UnsupportedOpenClipError(
-            f"{name} cannot be imported ({error}); install it with: pip install 'open_clip_torch[training]{_bounds()}'"
-        ) from error
+        raise UnsupportedOpenClipError(_missing(name, str(error))) from error
+
+
+def _missing(name: str, why: str) -> str:
+    return f"{name} cannot be imported ({why}); install it with: pip install 'open_clip_torch[training]{_bounds()}'"
 
 
 def _bounds() -> str:

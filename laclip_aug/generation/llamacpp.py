@@ -168,12 +168,13 @@ class _Decoder:
         self._n_vocab, self.uniform = model.n_vocab, settings.reproducible
         self.n_slots, self.n_holders = settings.n_slots, settings.n_prefixes
         sequences = self.n_slots + self.n_holders
-        self.most_tokens = max(_STEP_TOKENS, sequences)
+        step = max(_STEP_TOKENS, sequences)
         parameters = _set(
             lib.llama_context_default_params(),
-            n_ctx=settings.n_ctx * sequences if self.uniform else settings.kv_cells,
-            n_batch=self.most_tokens,
-            n_ubatch=self.most_tokens,
+            # llama.cpp rounds up to 256 cells anyway, yet takes no longer steps than the cells that were asked for.
+            n_ctx=settings.n_ctx * sequences if self.uniform else max(settings.kv_cells, sequences),
+            n_batch=step,
+            n_ubatch=step,
             n_seq_max=sequences,
             n_outputs_max=sequences,
             n_threads=settings.n_threads,
@@ -189,6 +190,7 @@ class _Decoder:
                 f"llama.cpp cannot make {sequences} sequences of {settings.n_ctx} tokens ({'; '.join(_Log.errors)}); "
                 "lower n_slots or n_ctx"
             )
+        self.most_tokens = int(lib.llama_n_batch(self.pointer))  # less than asked for where the cache is smaller
         self._memory = lib.llama_get_memory(self.pointer)
         self._lengths = [0] * sequences
         self._arrays = TokenBatch(self.most_tokens, sequences)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from laclip_aug.quality.attributes import Attributes, attributes
+from laclip_aug.quality.cliptokens import clip_token_count
 
 TEXT_REASONS: dict[str, str] = {
     "empty": "nothing is left of the text",
@@ -119,8 +120,6 @@ def _too_long(draft: Candidate) -> bool:
         return False
     if size > _LONGEST_WORTH_COUNTING or len(draft.text.split()) > CLIP_CONTEXT - _CLIP_SPECIALS:
         return True  # a word is a token at least
-    from laclip_aug.openclip import clip_token_count
-
     return clip_token_count(draft.text) > CLIP_CONTEXT
 
 

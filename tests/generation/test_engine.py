@@ -243,6 +243,25 @@ def test_a_full_cache_delays_but_loses_nothing(tiny_gguf: Path, cells: int) -> N
     engine.close()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_slots": 4, "n_ctx": 256, "kv_cells": 256},
+        {"n_slots": 200, "n_ctx": 16, "kv_cells": 16, "n_prefixes": 56},
+        {"n_slots": 17, "n_ctx": 300, "kv_cells": 300, "n_prefixes": 1},
+        {"n_slots": 3, "n_ctx": 33, "n_prefixes": 1, "reproducible": True},
+    ],
+)
+def test_a_step_is_never_longer_than_the_context_takes(tiny_gguf: Path, options: dict[str, int]) -> None:
+    """A small cache also shortens the steps that llama.cpp takes; one token more and it ends the process."""
+    sampling = Sampling(max_new_tokens=4)
+    engine = LlamaCppBackend(tiny_gguf, sampling, n_threads=1, **{"reproducible": False, **options})  # type: ignore[arg-type]
+    assert options["n_slots"] <= engine._decoder.most_tokens
+    jobs = [Job("a dog" * (n % 2), "", "a red dog on the beach " * 40, "", seed=n, tag=n) for n in range(210)]
+    assert len(list(engine.complete(jobs))) == 210
+    engine.close()
+
+
 def test_jobs_are_read_lazily_and_slots_refill(engine: LlamaCppBackend) -> None:
     read = 0
 

@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from laclip_aug.cli import open_clip
-from laclip_aug.openclip import clip_token_count
 
 from .conftest import Dataset, checkpoint
 
@@ -111,10 +110,3 @@ def test_two_cpu_processes_by_torchrun(dataset: Dataset, cache: Path, tmp_path: 
 def test_two_dashes_keep_torchrun_from_reading_our_options(tmp_path: Path) -> None:
     # torchrun under Python 3.11 and older takes --logs for an abbreviation of an option of its own
     assert torchrun(1, ["--", COMMAND, "--version", "--logs", "x"], tmp_path).startswith("open_clip ")
-
-
-def test_token_counts_include_start_and_end_and_are_not_cut() -> None:
-    assert clip_token_count("") == 2
-    assert clip_token_count("a dog") == 4
-    assert clip_token_count("a dog " * 100) == 202
-    assert clip_token_count("a \ud800 dog") > 4  # a lone surrogate has no UTF-8 form, yet is counted
