@@ -1,4 +1,4 @@
-"""The arrays that one decode call reads through pointers: tokens, positions, sequences, and which rows to score."""
+"""What is handed over to C: structures, and the arrays that one decode call reads through pointers: tokens, positions, sequences, and which rows to score."""
 
 from __future__ import annotations
 
@@ -8,7 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from laclip_aug.errors import ModelError
 from laclip_aug.generation.scheduler import Feed
+
+
+def filled(parameters: Any, **values: Any) -> Any:
+    """A ctypes structure with ``values`` set. By itself it would take a name that it does not have without a word.
+
+    Raises:
+        ModelError: the structure has no field of a name, so llama-cpp-python is of another version.
+    """
+    known = {name for name, _ in parameters._fields_}
+    for name, value in values.items():
+        if name not in known:
+            kind = type(parameters).__name__
+            raise ModelError(f"llama-cpp-python lacks {kind}.{name}; install a version in >=0.3.36,<0.4")
+        setattr(parameters, name, value)
+    return parameters
 
 
 class TokenBatch:

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from laclip_aug.errors import MissingExtraError, ModelError
 from laclip_aug.generation.backend import Completion, Job
-from laclip_aug.generation.batch import TokenBatch
+from laclip_aug.generation.batch import TokenBatch, filled
 from laclip_aug.generation.chat import chat_renderer
 from laclip_aug.generation.local import LocalBackend, Settings, Wanted, choose_gpu_layers, refuse_unusable
 from laclip_aug.generation.models import ModelFile, resolve_model
@@ -57,19 +57,8 @@ def _library() -> Any:
     except ImportError as error:
         raise MissingExtraError("llm", "llama_cpp") from error
     _Log.callback = llama_cpp.llama_log_callback(_Log.receive)
-    llama_cpp.llama_log_set(_Log.callback, ctypes.c_void_p(0))
+    llama_cpp.llama_logfilled(_Log.callback, ctypes.c_void_p(0))
     return llama_cpp
-
-
-def _set(parameters: Any, **values: Any) -> Any:
-    """Fill a ctypes structure. It would take a name that it does not have without a word."""
-    known = {name for name, _ in parameters._fields_}
-    for name, value in values.items():
-        if name not in known:
-            kind = type(parameters).__name__
-            raise ModelError(f"llama-cpp-python lacks {kind}.{name}; install a version in >=0.3.36,<0.4")
-        setattr(parameters, name, value)
-    return parameters
 
 
 class _Model:
@@ -95,7 +84,7 @@ class _Model:
             raise
 
     def _load(self, path: str, layers: int) -> Any:
-        parameters = _set(self.lib.llama_model_default_params(), n_gpu_layers=layers)
+        parameters = filled(self.lib.llama_model_default_params(), n_gpu_layers=layers)
         return self.lib.llama_model_load_from_file(os.fsencode(path), parameters)
 
     def _read(self) -> None:
@@ -169,7 +158,7 @@ class _Decoder:
         self.n_slots, self.n_holders = settings.n_slots, settings.n_prefixes
         sequences = self.n_slots + self.n_holders
         step = max(_STEP_TOKENS, sequences)
-        parameters = _set(
+        parameters = filled(
             lib.llama_context_default_params(),
             # llama.cpp rounds up to 256 cells anyway, yet takes no longer steps than the cells that were asked for.
             n_ctx=settings.n_ctx * sequences if self.uniform else max(settings.kv_cells, sequences),
@@ -194,7 +183,7 @@ class _Decoder:
         self._memory = lib.llama_get_memory(self.pointer)
         self._lengths = [0] * sequences
         self._arrays = TokenBatch(self.most_tokens, sequences)
-        self._batch = _set(lib.llama_batch(), **self._arrays.pointers())
+        self._batch = filled(lib.llama_batch(), **self._arrays.pointers())
 
     def load(self, holder: int, tokens: Sequence[int]) -> bool:
         self.unload(holder)
