@@ -1,4 +1,4 @@
-"""What is handed over to C: structures, and the arrays that one decode call reads through pointers: tokens, positions, sequences, and which rows to score."""
+"""What is handed over to C: structures, and the arrays of tokens, positions and sequences that a decode call reads."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def _library() -> Any:
     except ImportError as error:
         raise MissingExtraError("llm", "llama_cpp") from error
     _Log.callback = llama_cpp.llama_log_callback(_Log.receive)
-    llama_cpp.llama_logfilled(_Log.callback, ctypes.c_void_p(0))
+    llama_cpp.llama_log_set(_Log.callback, ctypes.c_void_p(0))
     return llama_cpp
 
 
