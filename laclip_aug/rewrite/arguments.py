@@ -61,7 +61,7 @@ def add_llm_arguments(parser: argparse.ArgumentParser) -> None:
         help="texts that do not depend on what runs beside them (default: on a CPU)",
     )
     engine.add_argument(
-        "--window", type=int, metavar="N", help="captions worked on at a time (default: 2,048 texts' worth)"
+        "--window", type=int, metavar="N", help="captions taken up at a time (default: about five seconds of work)"
     )
     engine.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible server, such as llama-server or vLLM")
     engine.add_argument("--concurrency", type=int, metavar="N", help="requests under way at a server")

@@ -6,27 +6,24 @@ import argparse
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, texts_of
-from laclip_aug.errors import ConfigurationError, InputError, ModelError
-from laclip_aug.generation.backend import Backend, Job, Sampling
+from laclip_aug.errors import ConfigurationError, ModelError
+from laclip_aug.generation.backend import Backend, Sampling
 from laclip_aug.generation.opening import open_backend
 from laclip_aug.quality.wording import identity, score
 from laclip_aug.rewrite.choosing import choose_prompt, listed
 from laclip_aug.rewrite.examples import Pair
 from laclip_aug.rewrite.prompt import Prompt
 from laclip_aug.rewrite.reply import Acceptance
-from laclip_aug.rewrite.rounds import CaptionWork, Plan
+from laclip_aug.rewrite.rounds import Plan
+from laclip_aug.rewrite.stream import CaptionStream
 from laclip_aug.version import __version__
 
 if TYPE_CHECKING:
     from laclip_aug.rewrite.embedded import EmbeddedModel
-
-_JOBS_AT_A_TIME = 2048
-_LEAST_WINDOW = 16
 
 
 class LLMAugmenter(CaptionAugmenter):
@@ -54,8 +51,8 @@ class LLMAugmenter(CaptionAugmenter):
         good_score: go on drawing for a place until its best text has this ``score`` or no attempt is left; by default
             the first accepted text ends it, and for the embedded rewriter 1.95 does.
         allow: rejection reasons to let pass.
-        window: captions worked on at a time, by default as many as make 2,048 completions. More share a prompt prefix,
-            but their outcomes come later.
+        window: captions taken up at a time, by default what takes about five seconds. More share a prompt prefix, but
+            their outcomes come later.
         n_gpu_layers, n_threads, n_slots, n_ctx, reproducible: see ``LocalBackend``.
         base_url, concurrency: see ``HTTPBackend``.
 
@@ -145,7 +142,7 @@ class LLMAugmenter(CaptionAugmenter):
         return texts_of(self.outcomes(dict.fromkeys(captions), n, seed), captions, n, self.sources)
 
     def outcomes(self, captions: Iterable[str], n: int, seed: int) -> Iterator[Outcome]:
-        """One :class:`Outcome` per caption, as soon as it is settled; equal captions of a window share one.
+        """One :class:`Outcome` per caption, as soon as it is settled; equal captions under way share one.
 
         Raises:
             ConfigurationError: ``n`` is negative.
@@ -157,38 +154,7 @@ class LLMAugmenter(CaptionAugmenter):
         plan = Plan(
             self._prompt, self._acceptance, score, n, seed, self._max_attempts, self._candidates, self._good_score
         )
-        window = self._window or max(_LEAST_WINDOW, _JOBS_AT_A_TIME // max(1, n * self._candidates))
-        source = iter(captions)
-        pending: dict[str, CaptionWork] = {}
-        while True:
-            for caption in islice(source, window - len(pending)):
-                if not isinstance(caption, str):
-                    raise InputError(f"a caption is {type(caption).__name__}, not text; check the input")
-                if caption not in pending:
-                    pending[caption] = CaptionWork(caption, plan)
-            if not pending:
-                return
-            yield from self._round(pending)
-
-    def _round(self, pending: dict[str, CaptionWork]) -> Iterator[Outcome]:
-        """Ask for what is missing, and yield and remove the captions that are done."""
-        works = list(pending.values())
-        jobs: list[Job] = []
-        for number, work in enumerate(works):
-            if work.done:
-                yield pending.pop(work.caption).outcome()
-            else:
-                jobs.extend(work.jobs(number))
-        jobs.sort(key=lambda job: job.prefix)  # jobs of one prefix follow each other, and of one caption within it
-        answers = 0
-        for completion in self._backend.complete(iter(jobs)) if jobs else ():
-            number, place, candidate = _tag(completion.job, len(works))
-            answers += 1
-            work = works[number]
-            if work.take(place, candidate, completion) and work.done:
-                yield pending.pop(work.caption).outcome()
-        if answers < len(jobs):
-            raise ModelError(f"the backend answered {answers} of {len(jobs)} jobs; run again, or use another backend")
+        yield from CaptionStream(captions, plan, self._backend, self._window)
 
     def describe(self) -> dict[str, Any]:
         """Backend and model hash, prompt hash, sampling, acceptance and versions; JSON types, no machine path."""
@@ -228,13 +194,6 @@ class LLMAugmenter(CaptionAugmenter):
         from laclip_aug.rewrite.arguments import add_llm_arguments
 
         add_llm_arguments(parser)
-
-
-def _tag(job: Job, works: int) -> tuple[int, int, int]:
-    tag = job.tag
-    if not (isinstance(tag, tuple) and len(tag) == 3 and 0 <= tag[0] < works):
-        raise ModelError("the backend returned a job that it was not given; a rewrite could reach a wrong caption")
-    return tag
 
 
 def _find_embedded() -> EmbeddedModel:

@@ -77,7 +77,7 @@ def test_equal_captions_are_rewritten_once() -> None:
 
 def test_jobs_of_one_prefix_follow_each_other() -> None:
     backend = ScriptedBackend(wordy)
-    list(create_augmenter("llm", backend=backend, max_attempts=1).outcomes(CAPTIONS, 4, 0))
+    list(create_augmenter("llm", backend=backend, max_attempts=1, window=len(CAPTIONS)).outcomes(CAPTIONS, 4, 0))
     prefixes = [job.prefix for job in backend.seen]
     changes = sum(a != b for a, b in pairwise(prefixes))
     assert changes == len(set(prefixes)) - 1 > 8
