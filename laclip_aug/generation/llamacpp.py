@@ -274,7 +274,7 @@ class PlainLlamaBackend(LocalBackend):
             prompt = self.prompt(job)
             draft = GrowingText(job, self.sampling, self.model)
             if not prompt.suffix:
-                yield draft.failed(EMPTY_PROMPT)
+                yield draft.refused(EMPTY_PROMPT)
                 continue
 
             def choose(_: Any, scores: npt.NDArray[np.float32], draft: GrowingText = draft) -> npt.NDArray[np.float32]:

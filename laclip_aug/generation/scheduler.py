@@ -102,9 +102,13 @@ class GrowingText:
             return self._done("stop")
         return self._done("length") if self.count >= self.sampling.max_new_tokens else None
 
-    def failed(self, why: str) -> Completion:
-        """The completion of a job that could not be run."""
+    def refused(self, why: str) -> Completion:
+        """The completion of a job that can never be run."""
         return Completion(self.job, why, "error", self.count)
+
+    def failed(self, why: str) -> Completion:
+        """The completion of a job that the model, not the prompt, brought to nothing."""
+        return Completion(self.job, why, "failed", self.count)
 
     def _text(self) -> str:
         return self.data.decode("utf-8", "replace")

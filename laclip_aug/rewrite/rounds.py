@@ -58,6 +58,7 @@ class CaptionWork:
     _scores: dict[int, float] = field(default_factory=dict)
     _rejections: list[Rejection] = field(default_factory=list)
     _tokens: int = 0
+    _failed: str = ""
     _asked: dict[tuple[int, int], tuple[int, Job]] = field(default_factory=dict)
     _arrived: dict[tuple[int, int], Completion] = field(default_factory=dict)
 
@@ -69,8 +70,8 @@ class CaptionWork:
 
     @property
     def done(self) -> bool:
-        """Whether every place is filled well enough, or no attempt is left."""
-        return self.attempt >= self.plan.attempts or not self._open()
+        """Whether every place is filled well enough, or no attempt is left, or there will be no result this time."""
+        return bool(self._failed) or self.attempt >= self.plan.attempts or not self._open()
 
     def _open(self) -> list[int]:
         least = self.plan.good_score
@@ -103,9 +104,12 @@ class CaptionWork:
             raise ModelError("the backend answered a job that was not asked; a rewrite could reach a wrong caption")
         self._arrived[place, candidate] = completion
         self._tokens += completion.tokens
+        if completion.finish == "failed" and not self._failed:
+            self._failed = completion.text or "the backend gave no reason"
         if len(self._arrived) < len(self._asked):
             return False
-        self._settle()
+        if not self._failed:
+            self._settle()
         return True
 
     def _settle(self) -> None:
@@ -128,6 +132,8 @@ class CaptionWork:
         self._arrived.clear()
 
     def outcome(self) -> Outcome:
-        """What became of the caption."""
+        """What became of the caption: no result at all if one of its completions failed for no fault of its own."""
+        if self._failed:
+            return Outcome(self.caption, (), (), self._tokens, self._failed)
         rewrites = tuple(Rewrite(self.plan.strategy(place), self._texts[place]) for place in sorted(self._texts))
         return Outcome(self.caption, rewrites, tuple(self._rejections), self._tokens)

@@ -292,6 +292,15 @@ def test_an_empty_prompt_is_an_error_of_its_own_job(engine: LlamaCppBackend) -> 
     assert found[0] in ("stop", "length")
 
 
+def test_a_model_that_computes_no_numbers_fails_and_blames_no_prompt(tmp_path: Path) -> None:
+    broken = make_gguf(tmp_path / "nan.gguf", logit_std=float("nan"))
+    engine = LlamaCppBackend(broken, SAMPLED, n_ctx=256, n_slots=2, n_threads=1)
+    found = list(engine.complete(make_jobs(["a dog", "a cat"])))
+    engine.close()
+    assert [c.finish for c in found] == ["failed"] * 2
+    assert all("no finite scores" in c.text for c in found)
+
+
 def test_description_names_what_can_change_a_text(engine: LlamaCppBackend, tiny_gguf: Path) -> None:
     import hashlib
     from importlib.metadata import version

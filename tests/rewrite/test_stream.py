@@ -98,3 +98,18 @@ def test_a_backend_that_answers_nothing_is_refused() -> None:
         list(create_augmenter("llm", backend=Silent(said)).outcomes(["a dog"], 4, 0))
     with pytest.raises(ModelError, match="left out 3 jobs"):
         list(create_augmenter("llm", backend=Lazy(said)).outcomes(["a dog"], 4, 0))
+
+
+def test_a_failure_of_the_surroundings_is_no_result_of_the_caption() -> None:
+    def answer(job: Job) -> str | Completion:
+        if "dog" in job.body and job.tag[1] == 1:  # type: ignore[index]
+            return Completion(job, "the server was busy", "failed", 0)
+        return f"{job.body} in the sun"
+
+    backend = Slots(answer)
+    augmenter = create_augmenter("llm", backend=backend, strategies="bard,human")
+    found = {outcome.caption: outcome for outcome in augmenter.outcomes(["a dog", "a cat"], 2, 0)}
+    assert found["a dog"].failed == "the server was busy"
+    assert found["a dog"].rewrites == found["a dog"].rejections == ()
+    assert sum("dog" in job.body for job in backend.seen) == 2  # not asked for again in this run
+    assert not found["a cat"].failed and found["a cat"].rewrites
