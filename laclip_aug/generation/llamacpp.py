@@ -26,9 +26,10 @@ from laclip_aug.errors import MissingExtraError, ModelError
 from laclip_aug.generation.backend import Completion, Job
 from laclip_aug.generation.batch import TokenBatch, filled
 from laclip_aug.generation.chat import chat_renderer
+from laclip_aug.generation.growing import GrowingText
 from laclip_aug.generation.local import LocalBackend, Settings, Wanted, choose_gpu_layers, refuse_unusable
 from laclip_aug.generation.models import ModelFile, resolve_model
-from laclip_aug.generation.scheduler import EMPTY_PROMPT, Feed, GrowingText, Scheduler
+from laclip_aug.generation.scheduler import EMPTY_PROMPT, Feed, Scheduler
 from laclip_aug.generation.tokens import check_byte_pieces, special_texts
 
 _STEP_TOKENS = 512
@@ -247,7 +248,6 @@ class LlamaCppBackend(LocalBackend):
 
 class PlainLlamaBackend(LocalBackend):
     """One completion after another through ``llama_cpp.Llama``, which keeps what a prompt shares with the one before.
-
     For arguments and errors see :class:`LocalBackend`; slots, prefixes and cells do not apply.
     """
 

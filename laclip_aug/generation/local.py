@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, Protocol
 
 from laclip_aug.errors import ConfigurationError, ModelError
 from laclip_aug.generation.backend import Completion, Job, Sampling
+from laclip_aug.generation.growing import Speller
 from laclip_aug.generation.models import ModelFile
 from laclip_aug.generation.sampling import check
-from laclip_aug.generation.scheduler import Speller
 from laclip_aug.generation.tokens import Prompter, PromptTokens, Vocabulary
 
 _DEFAULT_CONTEXT = 1024
