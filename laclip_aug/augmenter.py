@@ -122,9 +122,25 @@ class CaptionAugmenter(ABC):
                     rejections=tuple(Rejection(r.source, "unchanged", r.text) for r in made if r.text == caption),
                 )
 
+    @classmethod
+    def from_options(cls, **options: Any) -> CaptionAugmenter:
+        """An augmenter from options by their names: what ``create_augmenter`` and the command line call.
+
+        The default gives them to the constructor. A kind that groups its parameters overrides it.
+
+        Raises:
+            UnknownNameError: an option is none of the constructor's parameters; suggests the nearest.
+        """
+        parameters = inspect.signature(cls).parameters
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            for option in options:
+                if option not in parameters:
+                    raise UnknownNameError(f"option of augmenter {cls.name!r}", option, parameters)
+        return cls(**options)
+
     @classmethod  # noqa: B027 (to be overridden, or not)
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """Add this kind's command-line options. Each ``dest`` must be a parameter of the constructor."""
+        """Add this kind's command-line options. Each ``dest`` must be an option that :meth:`from_options` takes."""
 
     def close(self) -> None:  # noqa: B027 (to be overridden, or not)
         """Free what the augmenter holds (a model, a file). The default holds nothing."""
@@ -173,13 +189,7 @@ def create_augmenter(name: str, **options: Any) -> CaptionAugmenter:
     """The augmenter registered under ``name``, made with ``options``.
 
     Raises:
-        UnknownNameError: ``name`` is not registered, or an option is none of its constructor's parameters.
+        UnknownNameError: ``name`` is not registered, or it does not know an option; suggests the nearest.
         MissingExtraError: the kind needs an optional dependency.
     """
-    kind = augmenter_class(name)
-    parameters = inspect.signature(kind).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        for option in options:
-            if option not in parameters:
-                raise UnknownNameError(f"option of augmenter {name!r}", option, parameters)
-    return kind(**options)
+    return augmenter_class(name).from_options(**options)

@@ -67,9 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{weights.name}: {weights.stat().st_size / 1e6:.1f} MB, sha256 {sha256}")
     if "evaluate" in wanted:
         began = time.perf_counter()
-        augmenter = LLMAugmenter(
-            weights, prompt=embedded.layout(), **{**embedded.DEFAULTS, "candidates": args.candidates}
-        )
+        options = {**embedded.DEFAULTS, "candidates": args.candidates}
+        augmenter = LLMAugmenter.from_options(model=weights, prompt=embedded.layout(), **options)
         report = evaluate(data / "held_out.json", augmenter, most=args.images)
         report["minutes"] = round((time.perf_counter() - began) / 60, 2)
         (args.work / "figures.json").write_text(

@@ -1,7 +1,7 @@
 """How a command line names an augmenter and its options; shared by ``rewrite`` and ``build``.
 
 Each registered kind adds its own options through ``CaptionAugmenter.add_arguments``, so ``--augmenter eda --help``
-shows EDA's. A third-party kind needs no argparse code: ``--option key=value`` reaches any parameter of its constructor.
+shows EDA's. A third-party kind needs no argparse code: ``--option key=value`` reaches any option it takes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def add_augmenter_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="any parameter of the augmenter's constructor; VALUE is read as JSON where it can be, else as text",
+        help="any option of the augmenter; VALUE is read as JSON where it can be, else as text",
     )
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--augmenter", nargs="?", default=default)
@@ -44,11 +44,11 @@ def add_augmenter_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]
 
 
 def augmenter_from(args: argparse.Namespace) -> CaptionAugmenter:
-    """The augmenter that parsed ``args`` describe; an option left at ``None`` keeps the constructor's default.
+    """The augmenter that parsed ``args`` describe; an option left at ``None`` keeps its default.
 
     Raises:
         ConfigurationError: an ``--option`` is no ``key=value``, or an option is given twice.
-        UnknownNameError: an option is no parameter of the constructor.
+        UnknownNameError: the augmenter does not know an option.
     """
     defaults: dict[str, Any] = args.augmenter_defaults
     chosen = {dest: getattr(args, dest) for dest in defaults if getattr(args, dest) is not None}

@@ -77,7 +77,10 @@ class Backend(Protocol):
         """One completion per job, in any order; ``jobs`` is read lazily, so slots refill without a pause."""
 
     def describe(self) -> dict[str, Any]:
-        """What a manifest records: backend, model file and sha256, revision, versions, mode. JSON types, no secrets."""
+        """What can change what a text says, such as the model file's sha256. JSON types, no secrets."""
+
+    def provenance(self) -> dict[str, Any]:
+        """What else a record of a run holds: engine, versions, mode, address. JSON types, no secrets."""
 
     def close(self) -> None:
         """Free the model."""

@@ -116,14 +116,12 @@ class HTTPBackend:
                 future.cancel()
 
     def describe(self) -> dict[str, Any]:
-        """The server's address and the model's name there; a server does not tell which file it serves."""
-        return {
-            "backend": self.name,
-            "base_url": self.base_url,
-            "model": self.model,
-            "mode": "remote",
-            "extra": self._extra,
-        }
+        """The model's name there and the fields of a request; a server does not tell which file it serves."""
+        return {"model": self.model, "extra": self._extra}
+
+    def provenance(self) -> dict[str, Any]:
+        """The server's address."""
+        return {"backend": self.name, "base_url": self.base_url}
 
     def close(self) -> None:
         """Close the connections. Closing twice is fine."""

@@ -194,14 +194,14 @@ class LocalBackend(ABC):
         return prompt
 
     def describe(self) -> dict[str, Any]:
-        """The model's file name and hash, the engine's version, and the settings that can change a text.
+        """The model file's hash: rounding apart, nothing else here changes what is computed."""
+        return {"model_sha256": self.model.file.sha256}
 
-        The number of slots and threads is not among them: neither changes what is computed, apart from rounding.
-        """
+    def provenance(self) -> dict[str, Any]:
+        """The model file's name, the engine with its version, and the settings that can change a rounding."""
         return {
             "backend": self.name,
             "model": self.model.file.name,
-            "model_sha256": self.model.file.sha256,
             "model_revision": self.model.file.revision,
             "llama_cpp_python": version("llama-cpp-python"),
             "mode": "reproducible" if self.settings.reproducible else "fast",

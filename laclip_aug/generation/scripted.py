@@ -41,5 +41,9 @@ class ScriptedBackend:
         """The name of the script; give scripts that answer differently different names."""
         return {"backend": self._name}
 
+    def provenance(self) -> dict[str, Any]:
+        """Nothing more."""
+        return {}
+
     def close(self) -> None:
         """Nothing to free."""

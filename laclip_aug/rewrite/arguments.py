@@ -1,4 +1,4 @@
-"""The command-line options of the LLM augmenter. Each ``dest`` is a parameter of ``LLMAugmenter``."""
+"""The command-line options of the LLM augmenter. Each ``dest`` is an option in ``settings``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from laclip_aug.rewrite.examples import STRATEGIES
 
 
 def add_llm_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add them. An option that is not given stays None, which keeps the constructor's default."""
+    """Add them. An option that is not given stays None, which keeps its default."""
     what = parser.add_argument_group("what to rewrite with")
     what.add_argument(
         "--model",

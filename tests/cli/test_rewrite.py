@@ -90,7 +90,7 @@ def test_errors_say_what_to_do(argv, message, capsys) -> None:
     assert error.startswith("laclip-aug: error: ") and message in error
 
 
-def test_every_llm_option_is_a_parameter_and_reaches_it(tiny_gguf) -> None:
+def test_every_llm_option_reaches_the_augmenter(tiny_gguf) -> None:
     argv = [
         "--model",
         str(tiny_gguf),
@@ -105,10 +105,10 @@ def test_every_llm_option_is_a_parameter_and_reaches_it(tiny_gguf) -> None:
     parser = argparse.ArgumentParser()
     add_augmenter_arguments(parser, argv)
     augmenter = augmenter_from(parser.parse_args([*argv, *FAST]))
-    described = augmenter.describe()
+    described, provenance = augmenter.describe(), augmenter.provenance()
     augmenter.close()
     assert augmenter.sources == ("human",) and described["sampling"]["temperature"] == 0
-    assert described["backend"]["mode"] == "fast" and described["prompt"]["variants"] == 1
+    assert provenance["mode"] == "fast" and described["prompt"]["variants"] == 1
 
 
 def test_options_given_twice_and_unknown_ones() -> None:

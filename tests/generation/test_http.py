@@ -238,7 +238,7 @@ def test_the_key_is_sent_and_nowhere_shown(
         str(refused.value),
         str(failed.value),
         completion.text,
-        str(http.describe()),
+        str([http.describe(), http.provenance()]),
         repr(vars(http)),
         caplog.text,
     ]
@@ -253,12 +253,10 @@ def test_the_key_is_sent_and_nowhere_shown(
 def test_description_and_closing(server: Server) -> None:
     http = backend(server, sampling=Sampling(temperature=0))
     assert http.describe() == {
-        "backend": "http",
-        "base_url": server.url,
         "model": "some-model",
-        "mode": "remote",
         "extra": {"top_k": 0, "min_p": 0.0, "samplers": ["temperature", "top_p"]},
     }
+    assert http.provenance() == {"backend": "http", "base_url": server.url}
     http.close()
     http.close()
     with pytest.raises(BackendError, match="closed"):

@@ -230,17 +230,37 @@ def test_the_fingerprint_tells_configurations_apart(tmp_path) -> None:
         llm(prompt="chat"),
         llm(variants=3),
         llm(examples=f"human={tmp_path / 'mine.tsv'}"),
-        llm(max_attempts=5),
         llm(candidates=2),
         llm(good_score=1.0),
         llm(least_faithfulness=0.4),
         llm(allow="cut"),
     ]
     assert len({a.fingerprint() for a in variants}) == len(variants)
-    assert (
-        llm().fingerprint() == llm(window=3).fingerprint() == create_augmenter("llm", backend=backends[0]).fingerprint()
-    )
+    same = [llm(window=3), llm(max_attempts=5), create_augmenter("llm", backend=backends[0])]
+    assert {a.fingerprint() for a in same} == {llm().fingerprint()}
+    assert llm(max_attempts=5).provenance() == {"max_attempts": 5}
     assert str(tmp_path) not in str(variants[6].describe())
+
+
+def test_what_merely_ran_the_model_is_no_part_of_the_fingerprint(tiny_gguf, tmp_path, monkeypatch) -> None:
+    """Another file name, address, engine version, mode, context and package version: the same cache goes on."""
+    from laclip_aug.generation import local
+
+    first = create_augmenter("llm", model=tiny_gguf, **QUICK)
+    before = first.provenance()
+    copy = tmp_path / "copy.gguf"
+    copy.write_bytes(tiny_gguf.read_bytes())
+    monkeypatch.setattr(local, "version", lambda package: "0.3.99")
+    second = create_augmenter("llm", model=copy, **{**QUICK, "n_slots": 2, "n_ctx": 512, "reproducible": False})
+    assert first.fingerprint() == second.fingerprint()
+    changed = {key for key, value in second.provenance().items() if before[key] != value}
+    assert changed == {"model", "llama_cpp_python", "mode", "n_ctx"}
+    first.close()
+    second.close()
+    here, there = (create_augmenter("llm", model="m", base_url=f"http://{host}:1/v1") for host in ("here", "there"))
+    assert here.fingerprint() == there.fingerprint()
+    assert there.provenance()["base_url"] == "http://there:1/v1"
+    assert create_augmenter("llm", model="m2", base_url="http://here:1/v1").fingerprint() != here.fingerprint()
 
 
 @pytest.mark.parametrize(
