@@ -18,11 +18,12 @@ from laclip_aug.cache.format import Config, Counts
 from laclip_aug.cache.keys import normalise
 from laclip_aug.cache.writer import INPUT_SOURCE, CacheWriter, count, encodable, storable
 from laclip_aug.errors import CacheError
-from laclip_aug.exchange.readers import CaptionInput, InputOptions
-from laclip_aug.exchange.tables import InputLog
+from laclip_aug.exchange.log import InputLog
+from laclip_aug.exchange.readers import MISSING, CaptionInput, InputOptions
+from laclip_aug.quality.cleaning import is_nothing
 
 MAX_CAPTION_CHARS = 4096
-_CHUNK = 4096
+CHUNK = 4096
 _EXAMPLES = 3
 _LOG_EVERY = 60.0
 """Seconds between two states of the progress bar in a log file, where none is drawn over."""
@@ -73,8 +74,7 @@ class BuildReport:
             f"read {self.input.rows} rows: {self.made} captions made, {self.repeated} repeated or made before, "
             f"{sum(self.input.rejections.values())} refused"
         )
-        for reason, number in self.input.rejections.most_common():
-            out.append(f"  refused, {reason}: {number}, for example {'; '.join(self.input.examples[reason])}")
+        out += [f"  {line}" for line in self.input.lines()]
         out.append(
             f"this run: {self.seconds:.1f} s, {rate:.1f} captions/s, "
             f"{run.tokens / max(self.seconds, 1e-9):.0f} tokens/s, {run.acceptance:.1%} of attempts accepted"
@@ -105,8 +105,9 @@ def build_cache(
     """Augment every distinct caption of ``inputs`` into the cache in ``directory``; goes on where a killed run stopped.
 
     The augmenter gets each caption normalised, so that its texts do not depend on which spelling of its white space
-    came first. Captions that are empty, longer than ``max_caption_chars``, or hold a NUL are recorded without
-    rewrites (the trainer may meet them) and counted as refused; those that are not Unicode text are only counted.
+    came first. Captions that are missing (the trainer reads ``nan``), empty for CLIP, longer than
+    ``max_caption_chars``, or hold a NUL are recorded without rewrites (the trainer may meet them) and counted as
+    refused; those that are not Unicode text are only counted.
 
     Memory: 16 to 32 bytes per distinct caption (6 to 13 GB at 400 million), one shard, and what the augmenter holds.
 
@@ -124,7 +125,7 @@ def build_cache(
     captions = CaptionInput([str(inputs)] if isinstance(inputs, str | Path) else inputs, options)
     n = len(augmenter.sources) if n is None else n
     with CacheWriter(directory, Config.of(augmenter, seed, n), shard_rows) as writer:
-        run = _Run(writer, captions.log, max_caption_chars, progress)
+        run = Run(writer, captions.log, max_caption_chars, progress)
         try:
             run.take(augmenter.outcomes(run.asked(captions), n, seed))
         finally:
@@ -132,32 +133,7 @@ def build_cache(
         return run.finish(captions.files)
 
 
-def store_records(
-    records: Iterable[Outcome],
-    directory: str | Path,
-    config: Config,
-    log: InputLog,
-    files: list[str],
-    *,
-    max_caption_chars: int = MAX_CAPTION_CHARS,
-    shard_rows: int = 65536,
-    progress: bool | None = None,
-) -> BuildReport:
-    """Store ready-made ``records``; the first record of a caption is kept. Raises as :func:`build_cache`."""
-    with CacheWriter(directory, config, shard_rows) as writer:
-        run = _Run(writer, log, max_caption_chars, progress)
-        source = iter(records)
-        try:
-            while slab := list(islice(source, _CHUNK)):
-                for record, caption in zip(slab, run.fit([r.caption for r in slab]), strict=True):
-                    if caption is not None:
-                        run.take([Outcome(caption, record.rewrites, record.rejections, record.tokens)])
-        finally:
-            run.close()
-        return run.finish(files)
-
-
-class _Run:
+class Run:
     """One run over an input: which captions to ask for, what came back, the bar and the report."""
 
     def __init__(self, writer: CacheWriter, log: InputLog, max_chars: int, progress: bool | None) -> None:
@@ -179,7 +155,7 @@ class _Run:
     def asked(self, captions: Iterable[str]) -> Iterator[str]:
         """The captions to augment, read a slab at a time."""
         source = iter(captions)
-        while slab := list(islice(source, _CHUNK)):
+        while slab := list(islice(source, CHUNK)):
             yield from (caption for caption in self.fit(slab) if caption is not None)
             self._show()
 
@@ -188,9 +164,10 @@ class _Run:
         chosen: list[str | None] = []
         texts = [normalise(caption) for caption in slab]
         for caption, new in zip(texts, self.writer.new(texts), strict=True):
-            reason = self._unfit(caption)
+            reason = self.unfit(caption)
             if reason:
-                self.log.reject(reason, repr(caption[:60]))
+                if reason != "missing":  # counted where it was read
+                    self.log.reject(reason, repr(caption[:60]))
                 if new and reason != "not-unicode":
                     self.writer.add(Outcome(caption, (), (Rejection(INPUT_SOURCE, reason),)))
             elif new:
@@ -236,11 +213,14 @@ class _Run:
         self._show(force=True)
         self.bar.close()
 
-    def _unfit(self, caption: str) -> str | None:
-        if not caption:
-            return "empty"
+    def unfit(self, caption: str) -> str | None:
+        """Why no augmenter should see ``caption``, if there is a reason."""
+        if caption == MISSING:
+            return "missing"
         if len(caption) > self.max_chars:
             return "too-long"
+        if is_nothing(caption):
+            return "empty"
         if "\0" in caption:
             return "nul"
         return "not-unicode" if encodable(caption) != caption else None

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
-from laclip_aug.cache.build import BuildReport, store_records
+from laclip_aug.augmenter import Outcome
+from laclip_aug.cache.build import CHUNK, MAX_CAPTION_CHARS, BuildReport, Run
 from laclip_aug.cache.format import Config
+from laclip_aug.cache.keys import normalise
+from laclip_aug.cache.versions import Versions
+from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.exchange.imports import ImportForm, open_import
+from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.readers import InputOptions
+
+_SHARED = "Images that share a caption share its rewrites: the first that came are kept"
 
 
 def import_cache(
@@ -34,3 +43,41 @@ def import_config(form: str, sources: Sequence[str]) -> Config:
     fingerprint = hashlib.sha256(json.dumps([form, list(sources)]).encode()).hexdigest()[:32]
     describe = {"augmenter": "import", "form": form, "sources": list(sources)}
     return Config("import", fingerprint, 0, len(sources), tuple(sources), describe)
+
+
+def store_records(
+    records: Iterable[Outcome],
+    directory: str | Path,
+    config: Config,
+    log: InputLog,
+    files: list[str],
+    *,
+    max_caption_chars: int = MAX_CAPTION_CHARS,
+    shard_rows: int = 65536,
+    progress: bool | None = None,
+) -> BuildReport:
+    """Store ready-made ``records``. Raises as :func:`build_cache`.
+
+    The first record of a caption is kept. A later one with other rewrites, of another image that has the same caption,
+    is counted as ``other-rewrites`` and named.
+    """
+    with CacheWriter(directory, config, shard_rows) as writer:
+        run = Run(writer, log, max_caption_chars, progress)
+        versions = Versions(Path(directory))
+        source = iter(records)
+        try:
+            while slab := list(islice(source, CHUNK)):
+                slab = [replace(record, caption=normalise(record.caption)) for record in slab]
+                fitting = run.fit([record.caption for record in slab])
+                known = [
+                    caption is None and run.unfit(record.caption) is None
+                    for record, caption in zip(slab, fitting, strict=True)
+                ]
+                for record, caption, other in zip(slab, fitting, versions.differ(slab, known), strict=True):
+                    if other:
+                        log.reject("other-rewrites", repr(record.caption[:60]), _SHARED)
+                    if caption is not None:
+                        run.take([record])
+        finally:
+            run.close()
+        return run.finish(files)

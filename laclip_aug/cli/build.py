@@ -12,13 +12,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
+
+if TYPE_CHECKING:
+    from laclip_aug.exchange.readers import InputOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     """Add the options of ``build`` and of the augmenter that ``argv`` names."""
-    parser.add_argument("input", nargs="+", metavar="INPUT", help="caption files: paths, globs, braces {00..41}, A::B")
+    parser.add_argument(
+        "input",
+        nargs="+",
+        metavar="INPUT",
+        help="caption files: paths, globs, braces {00..41}, A::B, addresses",
+    )
     parser.add_argument(
         "--cache", dest="directory", required=True, metavar="DIR", help="the cache to make or go on with"
     )
@@ -40,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how captions are read; they bear open_clip's names where it has them."""
-    from laclip_aug.exchange.readers import CAPTION_KEYS, FORMATS
+    from laclip_aug.exchange.places import FORMATS
+    from laclip_aug.exchange.readers import CAPTION_KEYS
 
     group = parser.add_argument_group("input")
     group.add_argument("--input-format", choices=FORMATS, help="default: by the file's name")
@@ -55,6 +65,24 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"column of the captions (default: the first there is of {', '.join(CAPTION_KEYS)})",
     )
     group.add_argument(
+        "--text-key",
+        metavar="ENDING",
+        help="webdataset: the ending of the members with the captions, or several by preference: 'txt;caption' "
+        "(default: txt)",
+    )
+    group.add_argument(
+        "--json-text-key",
+        metavar="FIELD",
+        help="webdataset: the field of .json members with the captions, or several by preference: 'a;b'",
+    )
+    group.add_argument(
+        "--json-text-key-probs",
+        type=float,
+        nargs="+",
+        metavar="P",
+        help="webdataset: the trainer draws among these fields, so the captions in all of them are read",
+    )
+    group.add_argument(
         "--csv-img-key", metavar="KEY", help="accepted so that open_clip's options can be pasted; images are not read"
     )
 
@@ -63,7 +91,6 @@ def run(args: argparse.Namespace) -> int:
     """Build, show the report, and return 0, or 1 if some captions failed and are to be asked for again."""
     from laclip_aug.cache.build import build_cache
     from laclip_aug.errors import ConfigurationError
-    from laclip_aug.exchange.readers import InputOptions
 
     for option in ("n", "max_caption_chars", "shard_rows"):
         value = getattr(args, option)
@@ -77,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
             augmenter,
             n=args.n,
             seed=args.seed,
-            options=InputOptions(args.input_format, separator_of(args.csv_separator), args.caption_key),
+            options=input_options(args),
             max_caption_chars=args.max_caption_chars,
             shard_rows=args.shard_rows,
         )
@@ -87,6 +114,11 @@ def run(args: argparse.Namespace) -> int:
     return 1 if report.failed else 0
 
 
-def separator_of(text: str | None) -> str | None:
-    """A separator as typed in a shell: ``\\t`` stands for a tab."""
-    return "\t" if text == "\\t" else text
+def input_options(args: argparse.Namespace) -> InputOptions:
+    """What the options of :func:`add_input_arguments` say; ``\\t`` stands for a tab, as typed in a shell."""
+    from laclip_aug.exchange.readers import InputOptions
+    from laclip_aug.exchange.tars import TextKeys
+
+    separator = "\t" if args.csv_separator == "\\t" else args.csv_separator
+    keys = TextKeys.of(args.text_key, args.json_text_key, args.json_text_key_probs)
+    return InputOptions(args.input_format, separator, args.caption_key, keys)

@@ -17,7 +17,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from laclip_aug.cli.build import add_input_arguments, separator_of
+from laclip_aug.cli.build import add_input_arguments, input_options
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     export.add_argument("output", metavar="OUTPUT", help="the JSONL file")
     export.add_argument("--rejections", action="store_true", help="with the rejected texts and their reasons")
     importing = action("import", "store rewrites that exist already", target="")
-    importing.add_argument("input", nargs="+", metavar="INPUT", help="CSV, TSV, JSONL or Parquet files")
+    importing.add_argument(
+        "input", nargs="+", metavar="INPUT", help="CSV, TSV, JSONL or Parquet files, or webdataset tars"
+    )
     importing.add_argument(
         "--cache", dest="directory", required=True, metavar="DIR", help="the cache to make or add to"
     )
@@ -57,9 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     form.add_argument(
         "--rewrite-key", action="append", default=[], metavar="KEY", help="column of rewrites (default: rewrites)"
     )
-    form.add_argument("--group-key", metavar="KEY", help="rows in a row with the same value here caption one image")
-    form.add_argument("--index-key", metavar="KEY", help="with --group-key: the least number is the caption's row")
-    form.add_argument("--list-key", metavar="KEY", help="column of lists: the first text is the caption")
+    form.add_argument(
+        "--group-key",
+        metavar="KEY",
+        help="rows in a row with the same value here caption one image: each gets the others as rewrites",
+    )
+    form.add_argument("--index-key", metavar="KEY", help="with --group-key: a number that orders the rows")
+    form.add_argument("--list-key", metavar="KEY", help="column of lists: each text gets the others as rewrites")
     form.add_argument(
         "--lines",
         action="append",
@@ -161,7 +167,6 @@ def _export(args: argparse.Namespace) -> int:
 def _import(args: argparse.Namespace) -> int:
     from laclip_aug.cache.ingest import import_cache
     from laclip_aug.exchange.imports import ImportForm
-    from laclip_aug.exchange.readers import InputOptions
 
     form = ImportForm(
         rewrite_keys=tuple(args.rewrite_key),
@@ -171,6 +176,5 @@ def _import(args: argparse.Namespace) -> int:
         lines=tuple(args.lines),
         sources=tuple(args.source),
     )
-    options = InputOptions(args.input_format, separator_of(args.csv_separator), args.caption_key)
-    print("\n".join(import_cache(args.input, args.directory, form, options).lines()))
+    print("\n".join(import_cache(args.input, args.directory, form, input_options(args)).lines()))
     return 0

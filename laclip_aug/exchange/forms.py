@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
@@ -12,9 +11,13 @@ from typing import Any
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.errors import ConfigurationError, InputError
-from laclip_aug.exchange.readers import InputOptions, chooser, kind_of, table_rows
-from laclip_aug.exchange.tables import InputLog, text_lines
+from laclip_aug.exchange.log import InputLog
+from laclip_aug.exchange.objects import jsonl_rows
+from laclip_aug.exchange.places import kind_of
+from laclip_aug.exchange.readers import CAPTION_KEYS, MISSING, InputOptions, chooser, table_rows
+from laclip_aug.exchange.tars import tar_rows
 from laclip_aug.quality.checks import is_short
+from laclip_aug.seeding import derive
 
 
 def columns(
@@ -27,6 +30,10 @@ def columns(
     """
     keys = [caption_keys, *([key] for key in rewrite_keys)]
     for place, (caption, *cells) in _table(file, keys, log, options):
+        if caption is None or caption == MISSING:
+            log.reject("missing", place)
+            yield Outcome(MISSING, ())
+            continue
         if not isinstance(caption, str):
             log.reject("not-text", place)
             continue
@@ -39,17 +46,17 @@ def columns(
                         Rewrite(str(item.get("source", source)) if isinstance(item, dict) else source, text)
                     )
                 else:
-                    rejections.append(Rejection(source, "not-text"))
+                    rejections.append(Rejection(source, "missing" if text is None else "not-text"))
         yield Outcome(caption, tuple(rewrites), tuple(rejections))
 
 
 def lists(file: str, key: str, source: str, log: InputLog, options: InputOptions) -> Iterator[Outcome]:
-    """Rows with all captions of an image in one list, as in COCO: the first is the caption, the others its rewrites."""
+    """Rows with all captions of an image in one list, as in COCO: each is a caption, and the others its rewrites."""
     for place, (texts,) in _table(file, [[key]], log, options):
         if not (isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts)):
-            log.reject("not-text", place)
+            log.reject("missing" if texts is None else "not-text", place)
             continue
-        yield Outcome(texts[0], tuple(Rewrite(source, text) for text in texts[1:]))
+        yield from _each_with_the_others(texts, source)
 
 
 def groups(
@@ -63,25 +70,39 @@ def groups(
 ) -> Iterator[Outcome]:
     """Rows with one caption each, several in a row per image, as in Flickr8k.
 
-    Of the consecutive rows that share ``group_key``, the one with the least number under ``index_key`` (or the first)
-    is the caption, and the others are its rewrites.
+    Of the consecutive rows that share ``group_key``, ordered by the number under ``index_key`` if there is one, each
+    is a caption, and the others are its rewrites. An image that comes up again further down is a ``split-group``.
     """
     keys = [[group_key], caption_keys, *([[index_key]] if index_key else [])]
 
-    def complete() -> Iterator[list[Any]]:
+    def complete() -> Iterator[tuple[str, list[Any]]]:
         for place, values in _table(file, keys, log, options):
-            if not isinstance(values[1], str):
+            if values[1] is None or values[1] == MISSING:
+                log.reject("missing", place)
+            elif not isinstance(values[1], str):
                 log.reject("not-text", place)
             elif index_key and not str(values[2]).isdecimal():
                 log.reject("not-a-number", place)
             else:
-                yield values
+                yield place, values
 
-    for _, members in groupby(complete(), key=lambda values: str(values[0])):
+    seen: set[int] = set()  # 64-bit hashes: an image's name may be long
+    for image, members in groupby(complete(), key=lambda row: str(row[1][0])):
         rows = list(members)
+        if (known := derive("image", image)) in seen:
+            log.reject("split-group", rows[0][0], f"Sort the file by {group_key}: rows of an image have to be in a row")
+        seen.add(known)
+        values = [row for _, row in rows]
         if index_key:
-            rows.sort(key=lambda values: int(values[2]))
-        yield Outcome(rows[0][1], tuple(Rewrite(source, row[1]) for row in rows[1:]))
+            values.sort(key=lambda row: int(row[2]))
+        yield from _each_with_the_others([row[1] for row in values], source)
+
+
+def _each_with_the_others(texts: Sequence[str], source: str) -> Iterator[Outcome]:
+    """A record for each of an image's different captions."""
+    different = list(dict.fromkeys(texts))
+    for caption in different:
+        yield Outcome(caption, tuple(Rewrite(source, text) for text in different if text != caption))
 
 
 def lines(file: str, text_files: Mapping[str, str], log: InputLog) -> Iterator[Outcome]:
@@ -131,13 +152,12 @@ def lines(file: str, text_files: Mapping[str, str], log: InputLog) -> Iterator[O
 def named_sources(files: Iterable[str]) -> list[str]:
     """The sources that the rows of exported JSONL files name, in the order of their first mention."""
     found: dict[str, None] = {}
+
+    def choose(there: Sequence[str]) -> Sequence[str]:
+        return ["rewrites"] if "rewrites" in there else []  # a file without them names none
+
     for file in files:
-        for _, line in text_lines(Path(file), InputLog()):
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                continue  # counted when the rows are read
-            rewrites = row.get("rewrites") if isinstance(row, dict) else None
+        for _, (rewrites, *_) in ((place, [*values, None]) for place, values in jsonl_rows(file, choose, InputLog())):
             for item in rewrites if isinstance(rewrites, list) else []:
                 if isinstance(item, dict) and "source" in item:
                     found.setdefault(str(item["source"]))
@@ -155,4 +175,22 @@ def _table(
             raise ConfigurationError(f"a column is used twice ({', '.join(chosen)}); name different columns")
         return chosen
 
-    return table_rows(file, options.format or kind_of(file), choose, log, options)
+    kind = options.format or kind_of(file)
+    return (
+        _tar_table(file, keys, log, options) if kind == "webdataset" else table_rows(file, kind, choose, log, options)
+    )
+
+
+def _tar_table(
+    file: str, keys: Sequence[Sequence[str]], log: InputLog, options: InputOptions
+) -> Iterator[tuple[str, list[Any]]]:
+    """Samples of a webdataset tar as rows: a caption as the trainer finds it, fields of ``.json`` and other members."""
+    wanted = [key for candidates in keys for key in candidates if list(candidates) != list(CAPTION_KEYS)]
+    found = False
+    for place, row in tar_rows(file, log, options.text_keys, wanted):
+        values = [row[""] if list(candidates) == list(CAPTION_KEYS) else row.get(candidates[0]) for candidates in keys]
+        if not found and all(value is None for value in values[1:]):
+            log.reject("missing-key", f"{place} has no {' or '.join(wanted)}")
+            continue
+        found = True
+        yield place, values

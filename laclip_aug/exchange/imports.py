@@ -9,8 +9,10 @@ from pathlib import Path
 from laclip_aug.augmenter import Outcome
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange import forms
-from laclip_aug.exchange.readers import CAPTION_KEYS, InputOptions, expand, kind_of
-from laclip_aug.exchange.tables import InputLog
+from laclip_aug.exchange.addresses import is_address
+from laclip_aug.exchange.log import InputLog
+from laclip_aug.exchange.places import expand, kind_of, size_of
+from laclip_aug.exchange.readers import CAPTION_KEYS, MISSING, InputOptions, nothing_in
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,19 @@ def open_import(inputs: str | Path | Sequence[str], form: ImportForm, options: I
     files = expand([str(inputs)] if isinstance(inputs, str | Path) else inputs)
     options, log = options or InputOptions(), InputLog()
     name, sources = _plan(form, files)
-    log.bytes_total = 0 if form.lines else sum(Path(file).stat().st_size for file in files)
+    sizes = [size_of(file) for file in files]
+    log.bytes_total = sum(sizes) if all(sizes) and not form.lines else 0
 
     def records() -> Iterator[Outcome]:
-        for file in files:
-            yield from _records(file, form, sources, options, log)
-            log.bytes_before += Path(file).stat().st_size
+        found = False
+        for file, size in zip(files, sizes, strict=True):
+            for record in _records(file, form, sources, options, log):
+                found = found or record.caption != MISSING
+                yield record
+            log.bytes_before += size
             log.position = lambda: 0
+        if not found:
+            raise InputError(nothing_in(files, log))
 
     return Import(name, tuple(sources), records(), files, log)
 
@@ -73,6 +81,8 @@ def _plan(form: ImportForm, files: list[str]) -> tuple[str, list[str]]:
     if form.lines:
         if len(files) > 1 or sources:
             raise ConfigurationError("--lines takes one INPUT and names its sources itself: --lines SOURCE=FILE")
+        if is_address(files[0]):
+            raise InputError(f"--lines reads local files, and {files[0]} is none; fetch it first")
         return "lines", list(_line_files(form))
     if form.group_key or form.list_key:
         if len(sources) > 1:

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.generation.backend import Job
+from laclip_aug.quality.cleaning import as_clip_reads
 from laclip_aug.rewrite.examples import Pair
 from laclip_aug.seeding import derive, generator
 
@@ -43,25 +44,29 @@ _SPECIAL = re.compile(r"<\|[^<>]*>|</[^<>]*>|<[a-z_][a-z0-9_]*>|<<\W*SYS\W*>>|\[
 def shown_caption(caption: str) -> str:
     """``caption`` as the prompt shows it: one line, at most 1,000 characters, unable to forge a delimiter.
 
-    Line breaks and other control characters become spaces, runs of spaces one; invisible formatting characters and
-    lone surrogates go; ``=>`` (full-width forms too) becomes ``->``; the brackets of chat-template tokens such as
-    ``<|im_end|>``, ``</s>`` and ``[INST]`` go, while placeholders such as ``<PERSON>`` stay.
+    It is repaired and unescaped as CLIP does it (``&amp;`` is ``&``). Line breaks and other control characters become
+    spaces, runs of spaces one; invisible formatting characters and lone surrogates go; ``=>`` (full-width forms too)
+    becomes ``->``; the brackets of chat-template tokens such as ``<|im_end|>``, ``</s>`` and ``[INST]`` go, while
+    placeholders such as ``<PERSON>`` stay.
 
     >>> shown_caption("a dog\\n\\na cat => a lion</s>")
     'a dog a cat -> a lion /s'
     """
-    visible = []
-    for character in caption[: 4 * MAX_SHOWN]:
-        kind = unicodedata.category(character)
-        if kind == "Cc" or character.isspace():
-            visible.append(" ")
-        elif kind not in _INVISIBLE or character in _JOINERS:
-            visible.append(character)
-    text = "".join(visible)
+    spaced = "".join(" " if unicodedata.category(c) == "Cc" else c for c in caption[: 4 * MAX_SHOWN])
+    cleaned = as_clip_reads(spaced.encode("utf-8", "ignore").decode("utf-8"))
+    text = "".join(_visible(character) for character in cleaned)
     while (bare := _SPECIAL.sub(lambda found: f" {found[0].strip('<>[]|')} ", text)) != text:
         text = bare  # taking out an inner token may have closed an outer one
     text = " ".join(_DELIMITER.sub("-", text).split())
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN].rsplit(" ", 1)[0]
+
+
+def _visible(character: str) -> str:
+    """The character, a space for one that is white space or controls, or nothing for one that has no form."""
+    kind = unicodedata.category(character)
+    if kind == "Cc" or character.isspace():
+        return " "
+    return "" if kind in _INVISIBLE and character not in _JOINERS else character
 
 
 class Prompt(Protocol):

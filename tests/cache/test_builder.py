@@ -289,3 +289,12 @@ def test_a_log_gets_the_bar_now_and_then(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("laclip_aug.cache.build._LOG_EVERY", 0.25)
     build_cache(source, tmp_path / "long", ShoutAugmenter(delay=0.05))
     assert "captions/s" in capsys.readouterr().err
+
+
+def test_what_clip_reads_as_nothing_gets_no_rewrite_and_keeps_its_key(tmp_path):
+    source = write(tmp_path / "in.txt", "salt &amp; pepper", "&nbsp;", "&amp;nbsp;", "nan", "?")
+    report = build_cache(source, tmp_path / "cache", ShoutAugmenter())
+    assert report.input.rejections == {"empty": 2, "missing": 1}
+    cache = CaptionCache(tmp_path / "cache")
+    assert all(cache.get(caption) == () for caption in ("&nbsp;", "&amp;nbsp;", "nan"))
+    assert cache.get("salt &amp; pepper") and cache.get("salt & pepper") is None

@@ -28,10 +28,11 @@ def test_build_reports_and_refuses_another_seed(tmp_path, capsys):
     build = ["build", str(source), "--cache", str(tmp_path / "cache"), "--augmenter", "shout"]
     assert main([*build, "--option", "mark=?"]) == 0
     report = capsys.readouterr().out
-    # pandas, and so open_clip's trainer, reads the empty field as the text "nan": one more caption
-    assert "read 4 rows: 3 captions made, 1 repeated or made before, 0 refused" in report
+    # pandas, and so open_clip's trainer, reads the empty field as the text "nan": recorded, and never rewritten
+    assert "read 4 rows: 2 captions made, 1 repeated or made before, 1 refused" in report
+    assert f"refused, missing: 1, for example {source}: row 4" in report
     assert "rejections, too-loud: 2" in report
-    assert "the cache holds 3 captions; 2 of them (66.7%) have a rewrite" in report
+    assert "the cache holds 3 captions; 1 of them (33.3%) have a rewrite" in report
     assert main([*build, "--option", "mark=?", "--seed", "1"]) == 2
     assert "seed: 0 there, 1 asked for" in capsys.readouterr().err
     manifest = json.loads((tmp_path / "cache" / "manifest.json").read_text())

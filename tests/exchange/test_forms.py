@@ -14,6 +14,7 @@ from laclip_aug.errors import CacheMismatchError, ConfigurationError, InputError
 from laclip_aug.exchange.export import export_jsonl
 from laclip_aug.exchange.imports import ImportForm
 from laclip_aug.exchange.readers import InputOptions
+from laclip_aug.exchange.tars import TextKeys
 
 
 def jsonl(path, *rows):
@@ -32,11 +33,12 @@ def test_columns(tmp_path):
     form = ImportForm(rewrite_keys=("fused", "synthetic"), sources=("capsfusion", "synthetic"))
     report = import_cache(source, tmp_path / "cache", form, InputOptions(caption_key="raw"))
     assert (report.made, report.repeated, report.input.rows) == (2, 1, 4)
-    assert report.input.rejections == {"not-text": 1}
+    assert report.input.rejections == {"not-text": 1, "other-rewrites": 1}
+    assert report.input.examples["other-rewrites"] == ["'a dog'"]
     cache = CaptionCache(tmp_path / "cache")
     assert cache.get("a dog") == (Rewrite("capsfusion", "a dog on grass"), Rewrite("synthetic", "dog"))
     assert find(tmp_path / "cache", "a cat").rejections == (
-        Rejection("synthetic", "not-text"),
+        Rejection("synthetic", "missing"),
         Rejection("capsfusion", "unchanged", "a cat"),
     )
     assert cache.sources == ("capsfusion", "synthetic")
@@ -57,9 +59,61 @@ def test_groups_of_several_captions_per_image(tmp_path):
     report = import_cache(source, tmp_path / "cache", ImportForm(group_key="filepath", index_key="caption_index"))
     cache = CaptionCache(tmp_path / "cache")
     assert cache.get("a dog runs") == (Rewrite("human", "dog runs"), Rewrite("human", "a brown dog"))
+    assert cache.get("dog runs") == (Rewrite("human", "a dog runs"), Rewrite("human", "a brown dog"))
+    assert cache.get("a brown dog") == (Rewrite("human", "a dog runs"), Rewrite("human", "dog runs"))
     assert cache.get("a cat") == ()
     assert report.input.rejections == {"not-a-number": 1}
-    assert len(cache) == 2
+    assert len(cache) == 4
+
+
+def test_images_that_share_a_caption_and_images_in_two_places_are_named(tmp_path):
+    source = tmp_path / "in.tsv"
+    source.write_text(
+        "filepath\tcaption\n1.jpg\ta dog\n1.jpg\ta brown dog\n2.jpg\ta dog\n2.jpg\ta black dog\n1.jpg\tdog\n"
+        "3.jpg\tNA\n3.jpg\ta cat\n3.jpg\ta cat\n"
+    )
+    report = import_cache(source, tmp_path / "cache", ImportForm(group_key="filepath"))
+    assert report.input.rejections == {"other-rewrites": 1, "split-group": 1, "missing": 1}
+    assert report.input.examples["split-group"] == [f"{source}: row 5"]
+    assert "Sort the file by filepath" in "\n".join(report.lines())
+    cache = CaptionCache(tmp_path / "cache")
+    assert cache.get("a dog") == (Rewrite("human", "a brown dog"),)
+    assert cache.get("a black dog") == (Rewrite("human", "a dog"),)
+    assert cache.get("a cat") == () and cache.get("nan") is None
+    again = import_cache(source, tmp_path / "cache", ImportForm(group_key="filepath"))
+    assert (again.made, again.input.rejections["other-rewrites"]) == (0, 1)  # what is stored already is no other
+
+
+def test_missing_cells_never_become_texts(tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_text("caption,rewrite\na dog,NA\n,a rewrite of nothing\na cat,the cat\n")
+    report = import_cache(source, tmp_path / "cache", ImportForm(rewrite_keys=("rewrite",)))
+    cache = CaptionCache(tmp_path / "cache")
+    assert [cache.get(caption) for caption in ("a dog", "nan", "a cat")] == [(), (), (Rewrite("rewrite", "the cat"),)]
+    assert report.input.rejections == {"missing": 1}
+    assert find(tmp_path / "cache", "nan").rejections == (Rejection("input", "missing"),)
+    assert find(tmp_path / "cache", "a dog").rejections == (Rejection("rewrite", "missing"),)
+
+
+def test_samples_of_a_tar_as_rows(tmp_path):
+    import webdataset as wds
+
+    path = tmp_path / "0.tar"
+    with wds.TarWriter(str(path)) as tar:
+        tar.write({"__key__": "0", "txt": "a dog", "json": {"llm": ["a dog runs", "the dog"], "alt": "dog"}})
+        tar.write({"__key__": "1", "txt": "a cat", "json": {"llm": None, "alt": "cat"}})
+        tar.write({"__key__": "2", "txt": "a cow", "json": {"alt": "cow", "llm": "the cow"}})
+    form = ImportForm(rewrite_keys=("llm",))
+    report = import_cache(path, tmp_path / "cache", form)
+    cache = CaptionCache(tmp_path / "cache")
+    assert cache.get("a dog") == (Rewrite("llm", "a dog runs"), Rewrite("llm", "the dog"))
+    assert cache.get("a cow") == (Rewrite("llm", "the cow"),)
+    assert report.input.rows == 3 and report.made == 3
+    options = InputOptions(text_keys=TextKeys.of(json_text_key="alt"))
+    import_cache(path, tmp_path / "other", form, options)
+    assert CaptionCache(tmp_path / "other").get("cow") == (Rewrite("llm", "the cow"),)
+    with pytest.raises(InputError, match=r"missing-key.*has no nothing"):
+        import_cache(path, tmp_path / "third", ImportForm(rewrite_keys=("nothing",)))
 
 
 def test_lists_of_captions(tmp_path):
@@ -68,6 +122,7 @@ def test_lists_of_captions(tmp_path):
     )
     report = import_cache(source, tmp_path / "cache", ImportForm(list_key="captions"))
     assert CaptionCache(tmp_path / "cache").get("a dog") == (Rewrite("human", "dog"), Rewrite("human", "the dog"))
+    assert CaptionCache(tmp_path / "cache").get("the dog") == (Rewrite("human", "a dog"), Rewrite("human", "dog"))
     assert report.input.rejections == {"not-text": 2}
 
 

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from laclip_aug.errors import ConfigurationError, InputError
-from laclip_aug.exchange.readers import CaptionInput, InputOptions, expand, kind_of
+from laclip_aug.exchange.places import expand, kind_of
+from laclip_aug.exchange.readers import CaptionInput, InputOptions
 
 
 def read(*inputs, **options):
@@ -81,7 +82,7 @@ def test_csv_separator_and_column(tmp_path):
 def test_tables_that_the_trainer_cannot_read_either(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_bytes(b"caption\turl\na dog\tu\ncaf\xe9\tu\n")
-    with pytest.raises(InputError, match=r"line 3 is not UTF-8.*iconv"):
+    with pytest.raises(InputError, match=r"line 3 is not UTF-8.*iconv -f WINDOWS-1252"):
         read(path)
     path.write_bytes(b"caption\turl\na dog\tu\na\tb\tc\n")
     with pytest.raises(InputError, match="line 3, saw 3"):
@@ -97,8 +98,8 @@ def test_jsonl(tmp_path):
     rows += [b'{"caption": "caf\xe9"}', b'{"caption": ["one", "two", 3]}', b"[" * 100_000, b'{"caption": "\\ud800"}']
     path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(rows))
     captions, log = read(path)
-    assert captions == ["a dog", "one", "two", "\ud800"]
-    assert log.rejections == {"malformed-row": 3, "missing-key": 1, "not-text": 2, "invalid-utf8": 1}
+    assert captions == ["a dog", "nan", "one", "two", "\ud800"]
+    assert log.rejections == {"malformed-row": 3, "missing-key": 1, "not-text": 1, "missing": 1, "invalid-utf8": 1}
     assert log.examples["invalid-utf8"] == [f"{path}: line 7"]
     assert log.rows == 9
     with gzip.open(tmp_path / "b.jsonl.gz", "wb") as file:
@@ -116,12 +117,14 @@ def test_parquet(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"caption": ["a dog", None, "a cat"], "n": [1, 2, 3]}), path)
     captions, log = read(path)
-    assert captions == ["a dog", "a cat"]
-    assert (log.rows, dict(log.rejections), log.fraction) == (3, {"not-text": 1}, 1.0)
-    pd.DataFrame({"caption": [b"bytes"]}).to_parquet(path)
-    assert read(path)[1].rejections == {"invalid-utf8": 1}
-    broken = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\4\0\0\0"), pa.py_buffer(b"caf\xe9"))
+    assert captions == ["a dog", "nan", "a cat"]
+    assert (log.rows, dict(log.rejections), log.fraction) == (3, {"missing": 1}, 1.0)
+    pd.DataFrame({"caption": ["a dog \u732b".encode(), b"bad \xff", None]}).to_parquet(path)
+    assert read(path)[0] == ["a dog \u732b", "nan"]
+    assert read(path)[1].rejections == {"invalid-utf8": 1, "missing": 1}
+    broken = pa.StringArray.from_buffers(2, pa.py_buffer(b"\0\0\0\0\4\0\0\0\5\0\0\0"), pa.py_buffer(b"caf\xe9a"))
     pq.write_table(pa.table({"caption": broken}), path)
+    assert read(path)[0] == ["a"]
     assert read(path)[1].rejections == {"invalid-utf8": 1}
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(InputError, match="no readable Parquet"):

@@ -1,0 +1,71 @@
+"""Lines of text files, and what a text file that is not UTF-8 seems to be instead."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+
+from laclip_aug.errors import InputError
+from laclip_aug.exchange import encoding
+from laclip_aug.exchange.log import InputLog
+from laclip_aug.exchange.places import open_bytes
+
+
+def text_lines(file: str, log: InputLog) -> Iterator[tuple[str, str]]:
+    """(place, line without its end) of each line that is UTF-8; others are ``invalid-utf8`` rejections."""
+    try:
+        head_of(file, log)
+        with open_bytes(file, log) as stream:
+            for number, raw in enumerate(stream, 1):
+                log.rows += 1
+                place = f"{file}: line {number}"
+                data = raw.removesuffix(b"\n").removesuffix(b"\r")
+                try:
+                    yield place, (data.removeprefix(codecs.BOM_UTF8) if number == 1 else data).decode("utf-8")
+                except UnicodeDecodeError:
+                    advice = "" if "invalid-utf8" in log.advice else encoding.conversion(
+                        file, encoding.narrow_encoding(_sample(file))
+                    )  # fmt: skip
+                    log.reject("invalid-utf8", place, advice and f"Of this file {advice}")
+    except (OSError, EOFError) as error:
+        raise InputError(f"{file} cannot be read ({error}); check it, or fetch it again") from None
+
+
+def head_of(file: str, log: InputLog) -> bytes:
+    """The first bytes of a file of text.
+
+    Raises:
+        InputError: they show that it is compressed under another name, or UTF-16 or UTF-32.
+    """
+    with open_bytes(file, log) as stream:
+        head = stream.read(encoding.HEAD)
+    if ending := encoding.packed_as(head):
+        raise InputError(f"{file} is compressed, which its name does not tell; add {ending} to its name")
+    if found := encoding.wide_encoding(head):
+        raise InputError(
+            f"{file} is not UTF-8, so open_clip's trainer cannot read it either; {encoding.conversion(file, found)}"
+        )
+    return head
+
+
+def undecodable(file: str, log: InputLog) -> tuple[int, bytes]:
+    """The number of the first line that is not UTF-8, and lines beyond ASCII to judge the encoding by."""
+    with open_bytes(file, log) as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number, _sample(file)
+    return 0, b""
+
+
+def _sample(file: str) -> bytes:
+    """Lines of ``file`` with bytes beyond ASCII, up to a limit."""
+    found = b""
+    with open_bytes(file, InputLog()) as stream:
+        for line in stream:
+            if not line.isascii():
+                found += line
+                if len(found) > encoding.HEAD:
+                    break
+    return found

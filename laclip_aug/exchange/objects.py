@@ -1,0 +1,92 @@
+"""Rows of JSON objects, streamed: one a line (JSONL), or the elements of one array."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from laclip_aug.errors import InputError
+from laclip_aug.exchange.lines import head_of, text_lines
+from laclip_aug.exchange.log import InputLog
+from laclip_aug.exchange.places import open_bytes
+from laclip_aug.exchange.tables import Choose
+
+_PIECE = 1 << 16
+_ARRAY = re.compile(rb"\s*\[\s*[{\]]")
+
+
+def jsonl_rows(file: str, choose: Choose, log: InputLog) -> Iterator[tuple[str, list[Any]]]:
+    """(place, values of the chosen keys) of each JSON object that has them: one a line, or in one array.
+
+    Rejections: ``invalid-utf8``, ``malformed-row``, ``missing-key``.
+
+    Raises:
+        InputError: the first object lacks the keys, there is no object, or an array is broken.
+    """
+    keys: Sequence[str] | None = None
+    try:
+        array = _ARRAY.match(head_of(file, log).removeprefix(codecs.BOM_UTF8))
+    except (OSError, EOFError) as error:
+        raise InputError(f"{file} cannot be read ({error}); check it, or fetch it again") from None
+    for place, row in _array_rows(file, log) if array else _line_rows(file, log):
+        if not isinstance(row, dict):
+            log.reject("malformed-row", place)
+            continue
+        if keys is None:
+            keys = choose(list(row))
+        if all(key in row for key in keys):
+            yield place, [row[key] for key in keys]
+        else:
+            log.reject("missing-key", place)
+    if keys is None:
+        raise InputError(
+            f"{file} has no line that is a JSON object; give JSONL or a JSON array of objects, or name the format "
+            "with --input-format"
+        )
+
+
+def _line_rows(file: str, log: InputLog) -> Iterator[tuple[str, Any]]:
+    for place, line in text_lines(file, log):
+        if not line.strip():
+            log.rows -= 1  # an empty line holds no row
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        yield place, row
+
+
+def _array_rows(file: str, log: InputLog) -> Iterator[tuple[str, Any]]:
+    """(place, element) of a JSON array, of which no more than a piece is held at a time."""
+    decode, scan = codecs.getincrementaldecoder("utf-8-sig")(), json.JSONDecoder().raw_decode
+    text, place, row, ended, size = "", 0, 0, False, _PIECE
+    try:
+        with open_bytes(file, log) as stream:
+            while True:
+                while place < len(text) and text[place] in " \t\r\n,[" and not (text[place] == "[" and row):
+                    place += 1
+                if place < len(text) and text[place] == "]":
+                    return
+                try:
+                    value, place = scan(text, place)
+                except (ValueError, RecursionError) as error:
+                    if ended or isinstance(error, RecursionError):
+                        raise InputError(
+                            f"{file} is no whole JSON array: after element {row}: {error}; fetch it again, or make "
+                            "JSONL of it"
+                        ) from None
+                    piece = stream.read(size)
+                    text, place, ended = text[place:] + decode.decode(piece, final=not piece), 0, not piece
+                    size *= 2  # an element may be large: reading it again from its start stays cheap
+                    continue
+                row, size = row + 1, _PIECE
+                log.rows += 1
+                yield f"{file}: element {row}", value
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: after element {row}: {error}; JSON has to be UTF-8: make JSONL of it") from None
+    except (OSError, EOFError) as error:
+        raise InputError(f"{file} cannot be read ({error}); check it, or fetch it again") from None
