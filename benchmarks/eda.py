@@ -356,7 +356,7 @@ def main() -> None:
     )
     parser.add_argument("--damage-captions", type=Path, nargs="+", help="captions with capitals and punctuation")
     parser.add_argument("--eda-nlp", type=Path, metavar="DIR", help="the code directory of the eda_nlp repository")
-    parser.add_argument("--synonyms", default="auto", help="our synonyms: auto, wordnet, builtin or a path")
+    parser.add_argument("--synonyms", default="wordnet+builtin", help="as laclip-aug's --synonyms")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.5, help="length of a turn")
     parser.add_argument("--note", action="append", default=[], help="a remark about this run, kept with its results")

@@ -8,7 +8,7 @@
       tokens.py       splitting, what may not be touched, case, a/an
       inflection.py   English noun and verb forms
       synonyms.py     the synonym table: rows of lemmas compiled to word forms
-      wordnet.py      WordNet through nltk: found, downloaded, read
+      wordnet.py      WordNet through nltk: found and read
       sources.py      which table: WordNet, built-in or a file; compiled once, kept in a cache directory
       data/           the built-in synonym rows and irregular forms
 

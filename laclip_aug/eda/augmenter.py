@@ -31,8 +31,8 @@ class EDAAugmenter(CaptionAugmenter):
         alpha_rs: number of swaps as a share of words. 0 leaves the operation out.
         alpha_rd: probability with which each word is deleted. 0 leaves the operation out.
         operations: which of ``sr``, ``ri``, ``rs``, ``rd`` take part; names in a sequence or joined by commas.
-        synonyms: ``"wordnet"``, ``"builtin"``, the path of a synonym file, or ``"auto"``: WordNet where it is
-            installed or can be downloaded, the built-in words otherwise.
+        synonyms: ``"builtin"``, ``"wordnet"``, ``"wordnet+builtin"``, or the path of a synonym file; see
+            :func:`laclip_aug.eda.sources.load_table`.
 
     Raises:
         ConfigurationError: an alpha outside 0..1, no operation left, or a synonym source that cannot be used.
@@ -50,7 +50,7 @@ class EDAAugmenter(CaptionAugmenter):
         alpha_rs: float = 0.1,
         alpha_rd: float = 0.1,
         operations: str | Sequence[str] = ("sr", "ri", "rs", "rd"),
-        synonyms: str = "auto",
+        synonyms: str = "builtin",
     ) -> None:
         chosen = [name.strip() for name in operations.split(",")] if isinstance(operations, str) else list(operations)
         alphas = {"sr": alpha_sr, "ri": alpha_ri, "rs": alpha_rs, "rd": alpha_rd}
@@ -127,5 +127,7 @@ class EDAAugmenter(CaptionAugmenter):
             group.add_argument(f"--alpha-{name}", type=float, default=0.1, metavar="SHARE", help=f"{what} (0.1)")
         group.add_argument("--operations", default="sr,ri,rs,rd", help="operations that take part (sr,ri,rs,rd)")
         group.add_argument(
-            "--synonyms", default="auto", help="auto, wordnet, builtin, or the path of a synonym file (auto)"
+            "--synonyms",
+            default="builtin",
+            help="builtin, wordnet, wordnet+builtin, or a synonym file (builtin); nothing is downloaded",
         )

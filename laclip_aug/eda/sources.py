@@ -20,33 +20,36 @@ from laclip_aug.errors import ConfigurationError
 logger = logging.getLogger(__name__)
 
 _FORMAT = "laclip-aug synonym table 1"
-_failed: list[str] = []  # a download that failed is not tried again in this process
+WITH_BUILTIN = "wordnet+builtin"
 
 
 def load_table(synonyms: str) -> SynonymTable:
-    """The table that ``synonyms`` names.
+    """The table that ``synonyms`` names; the same words on every machine, and nothing is downloaded.
 
-    ``"builtin"``: the words that come with the package. ``"wordnet"``: WordNet alone. ``"auto"``: WordNet, where the
-    built-in rows know better what their words mean in captions; without WordNet, the built-in words alone. Anything
-    else is the path of a synonym file (see :func:`laclip_aug.eda.synonyms.read_rows`).
+    ``"builtin"``: the words that come with the package. ``"wordnet"``: WordNet alone, which has to be installed for
+    nltk. ``"wordnet+builtin"``: WordNet, where the built-in rows know better what their words mean in captions.
+    Anything else is the path of a synonym file (see :func:`laclip_aug.eda.synonyms.read_rows`).
 
     Raises:
-        ConfigurationError: the file cannot be used, or WordNet was asked for and cannot be had.
+        ConfigurationError: the file cannot be used, or WordNet was asked for and is not installed.
     """
     if synonyms == "builtin":
         return _from_file(BUILTIN, "built-in")
-    if synonyms not in ("auto", "wordnet"):
+    if synonyms not in ("wordnet", WITH_BUILTIN):
         path = Path(synonyms).expanduser()
+        if synonyms == "auto":
+            raise ConfigurationError(
+                f"the synonyms 'auto' depended on what a machine has; name builtin, wordnet or {WITH_BUILTIN}"
+            )
         return _from_file(path, path.name)
     try:
-        corpus = _corpus()
+        corpus = wordnet.read_corpus()
     except wordnet.WordNetMissingError as error:
-        if synonyms == "wordnet":
-            raise ConfigurationError(f"{error}; or use the synonyms 'builtin'") from error
-        table = _from_file(BUILTIN, "built-in")
-        logger.warning("%s. Going on with the %d built-in word forms.", error, len(table.entries))
-        return table
-    return _compiled(corpus, with_builtin=synonyms == "auto")
+        raise ConfigurationError(
+            f"{error}; install it with: python -m nltk.downloader wordnet (NLTK_DATA names the directory), or use the "
+            "synonyms 'builtin'"
+        ) from error
+    return _compiled(corpus, with_builtin=synonyms == WITH_BUILTIN)
 
 
 def cache_directory() -> Path:
@@ -59,20 +62,6 @@ def cache_directory() -> Path:
 def _from_file(path: Path, origin: str) -> SynonymTable:
     rows, compounds = read_rows(path)
     return compile_table(rows, compounds, origin)
-
-
-def _corpus() -> dict[str, bytes]:
-    try:
-        return wordnet.read_corpus()
-    except wordnet.WordNetMissingError:
-        if _failed:
-            raise wordnet.WordNetMissingError(_failed[0]) from None
-        try:
-            wordnet.download()
-        except wordnet.WordNetMissingError as error:
-            _failed.append(str(error))
-            raise
-        return wordnet.read_corpus()
 
 
 def _compiled(corpus: dict[str, bytes], with_builtin: bool) -> SynonymTable:

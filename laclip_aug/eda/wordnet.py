@@ -1,4 +1,4 @@
-"""WordNet's dominant senses as rows for the synonym table; found, downloaded and opened through nltk.
+"""WordNet's dominant senses as rows for the synonym table; found and opened through nltk.
 
 The two files of each part of speech are read directly (format: wndb(5WN) of the WordNet documentation). nltk's synset
 objects would take half a minute for all of WordNet, this takes a few seconds.
@@ -7,21 +7,13 @@ objects would take half a minute for all of WordNet, this takes a few seconds.
 from __future__ import annotations
 
 import hashlib
-import logging
-import multiprocessing
-import os
 import re
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from laclip_aug.eda.inflection import Irregular, irregular_from_exceptions
 from laclip_aug.eda.synonyms import Row
 from laclip_aug.errors import LaclipError
-
-logger = logging.getLogger(__name__)
 
 _FILES = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
 _KEY_POS = {"1": "n", "2": "v", "3": "a", "4": "r", "5": "a"}
@@ -35,7 +27,7 @@ _GLOSS_WORD = re.compile(r"(?<= )[a-z]{3,}(?=[ ;,\n\"])")
 
 
 class WordNetMissingError(LaclipError):
-    """WordNet is not installed and cannot be downloaded here."""
+    """WordNet is not installed."""
 
 
 def read_corpus() -> dict[str, bytes]:
@@ -68,31 +60,6 @@ def corpus_digest(corpus: Mapping[str, bytes]) -> str:
     for name in sorted(corpus):
         digest.update(f"{name}\0{len(corpus[name])}\0".encode() + corpus[name])
     return digest.hexdigest()
-
-
-def download() -> None:
-    """Download the corpus with nltk into the first writable data directory, as one atomic move.
-
-    Raises:
-        WordNetMissingError: this is a worker process, or the download failed; says what to do.
-    """
-    advice = "install it with: python -m nltk.downloader wordnet (NLTK_DATA names the directory)"
-    if multiprocessing.parent_process() is not None:
-        raise WordNetMissingError(f"WordNet is missing, and worker processes do not download; {advice}")
-    import nltk
-    from nltk.downloader import Downloader
-
-    chosen = os.environ.get("NLTK_DATA", "").split(os.pathsep)[0]
-    target = Path(chosen or Downloader().default_download_dir()) / "corpora"
-    logger.warning("WordNet is missing: downloading it with nltk to %s (once, about 10 MB)", target)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target, prefix=".download-") as scratch:
-            nltk.download("wordnet", download_dir=scratch, quiet=True, raise_on_error=True)
-            # several processes may get here at once; each moves a whole file into place
-            Path(scratch, "corpora", "wordnet.zip").replace(target / "wordnet.zip")
-    except (OSError, ValueError, shutil.Error) as error:
-        raise WordNetMissingError(f"WordNet could not be downloaded ({error}); {advice}") from error
 
 
 def rows(corpus: Mapping[str, bytes]) -> tuple[list[Row], frozenset[str], Irregular]:

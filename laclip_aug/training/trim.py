@@ -7,6 +7,8 @@ length of a few fixed ones that reaches its pooled position. (Cutting to the lon
 little: in a large batch some text is always long.) A text that occurs more than once in a batch is encoded once.
 
 Results differ from the untrimmed tower's by rounding only, about 1e-6 in float32, since the products have other shapes.
+What is trimmed is what the model's own ``forward`` runs; that is tested by calling it, and by counting the positions
+that its transformer sees.
 """
 
 from __future__ import annotations
@@ -14,14 +16,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor, nn
 
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.training.rows import row_ids
+from laclip_aug.training.towers import (
+    features_and_positions,
+    made_up_texts,
+    text_lengths,
+    text_tower,
+    tower_fault,
+    unwrapped,
+    wrapper_fault,
+)
 
 BUCKETS = (16, 24, 32, 48, 77)
 """Lengths that texts are encoded at; the tower's full length always belongs to them."""
@@ -41,9 +54,10 @@ class TrimReport:
 def install_trimming(model: nn.Module, buckets: Sequence[int] = BUCKETS) -> TrimReport:
     """Trim the text tower of an open_clip model, in place, where that is exact; otherwise leave it alone.
 
-    Acts in training mode only. Knows ``CLIP`` and ``CustomTextCLIP`` with a causal tower by their attributes, and tests
-    the numbers on a few made-up texts before it says yes. Call it before or after wrapping in
-    ``DistributedDataParallel``. What was decided is logged and returned.
+    Acts in training mode only. Knows ``CLIP`` and ``CustomTextCLIP`` with a causal tower by their attributes, and
+    before it says yes calls the model on a few made-up texts: the features must be the plain ones, and the transformer
+    must see fewer positions. Call it before or after wrapping in ``DistributedDataParallel``. What was decided is
+    logged and returned. A trimmed model is pickled as the plain one that it was made of.
 
     Args:
         buckets: lengths in tokens; those beyond the tower's context length are ignored.
@@ -60,7 +74,7 @@ def install_trimming(model: nn.Module, buckets: Sequence[int] = BUCKETS) -> Trim
 
 def remove_trimming(model: nn.Module) -> bool:
     """Undo :func:`install_trimming`; says whether there was anything to undo."""
-    tower = _tower(_inner(model))
+    tower = text_tower(unwrapped(model))
     if tower is None or not hasattr(tower, "_untrimmed_class"):
         return False
     tower.__class__ = tower._untrimmed_class
@@ -69,9 +83,9 @@ def remove_trimming(model: nn.Module) -> bool:
 
 
 def _install(model: nn.Module, buckets: Sequence[int]) -> TrimReport:
-    model = _inner(model)
-    tower = _tower(model)
-    fault = _wrapper_fault(model) or _tower_fault(tower)
+    model = unwrapped(model)
+    tower = text_tower(model)
+    fault = wrapper_fault(model) or tower_fault(tower)
     if fault or tower is None:
         return TrimReport(False, fault)
     if hasattr(tower, "_untrimmed_class"):
@@ -80,73 +94,31 @@ def _install(model: nn.Module, buckets: Sequence[int]) -> TrimReport:
     lengths = (*sorted({length for length in buckets if length < full}), full)
     if len(lengths) == 1:
         return TrimReport(False, f"no text length below the tower's {full} is asked for")
-    error, tolerance = _probe(tower, lengths)
-    if not error <= tolerance:
-        return TrimReport(False, f"trimmed features are off by {error:.1e} relative (more than {tolerance:.0e})")
+    text = made_up_texts(tower, lengths)
+    plain, all_positions = features_and_positions(model, tower, text)
     tower.__class__ = _trimmed_class(type(tower))
     tower._trim_lengths = lengths
-    return TrimReport(True, f"exact (probe {error:.1e}), at lengths {', '.join(map(str, lengths))}", lengths)
-
-
-def _inner(model: nn.Module) -> nn.Module:
-    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
-
-
-def _tower(model: nn.Module) -> Any:
-    """What encodes the texts: ``CustomTextCLIP.text``, or a ``CLIP`` itself; None where it is neither."""
-    text = getattr(model, "text", None)
-    if isinstance(text, nn.Module):
-        return text
-    return model if hasattr(model, "text_pool_type") and hasattr(model, "encode_text") else None
-
-
-def _wrapper_fault(model: nn.Module) -> str:
-    for module in model.modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            return "the model is compiled by torchscript"
-        if hasattr(module, "_orig_mod"):
-            return "the model is compiled by torch.compile, which would compile anew for each shape"
-        if any("FSDP" in base.__name__ or "FullySharded" in base.__name__ for base in type(module).__mro__):
-            return "FSDP keeps the model's parameters in shards, so they cannot be sliced for a call"
-    return ""
-
-
-def _tower_fault(tower: Any) -> str:
-    """Why the tower's features could depend on the padding; empty if they cannot."""
-    if tower is None or not isinstance(getattr(tower, "positional_embedding", None), Tensor):
-        return "the text tower is none of open_clip's own"
-    if getattr(tower, "cls_emb", None) is not None:
-        return "the tower pools a class token that stands behind the padding"
-    mask = getattr(tower, "attn_mask", None)
-    if mask is None:
-        return "the tower's attention is not causal, so the padding is seen"
-    outside = torch.ones(mask.shape, dtype=torch.bool, device=mask.device).triu(1)
-    if not (torch.isneginf(mask) == outside).all():
-        return "the tower's attention mask is not the causal one"
-    pool = _pool_type(tower)
-    if pool not in ("argmax", "eos", "first"):
-        return f"pooling {pool!r} reads more than one position, or one behind the padding"
-    if getattr(tower, "output_tokens", False):
-        return "the tower is asked for all its tokens"
-    return ""
-
-
-def _pool_type(tower: Any) -> str:
-    return str(getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", None))
-
-
-def _eos(tower: Any) -> int:
-    return int(tower.text_eos_id if hasattr(tower, "text_eos_id") else tower.eos_id)
-
-
-def _lengths(tower: Any, text: Tensor) -> Tensor:
-    """``[B, L]`` token ids to ``[B]``: the pooled position plus one. The padding's id could be a token's too."""
-    pool = _pool_type(tower)
-    if pool == "first":
-        return text.new_ones(len(text))
-    if pool == "eos":
-        return text.eq(_eos(tower)).int().argmax(dim=-1) + 1
-    return text.argmax(dim=-1) + 1
+    fault = "the probe failed"
+    try:
+        trimmed, positions = features_and_positions(model, tower, text)
+        error = float(((trimmed - plain).norm(dim=-1) / plain.norm(dim=-1)).max())
+        tolerance = 1e-4 if torch.finfo(plain.dtype).bits >= 32 else 3e-2
+        expected = sum(min(length for length in lengths if length >= own) for own in text_lengths(tower, text).tolist())
+        fault = ""
+        if not error <= tolerance:
+            fault = f"trimmed features are off by {error:.1e} relative (more than {tolerance:.0e})"
+        elif positions != expected:
+            fault = (
+                f"the model's forward ran {positions} text positions where {expected} were expected, and "
+                f"{all_positions} untrimmed: this version of open_clip encodes texts on another way"
+            )
+    finally:
+        if fault:
+            remove_trimming(model)
+    if fault:
+        return TrimReport(False, fault)
+    share = f"{positions} of {all_positions} positions"
+    return TrimReport(True, f"exact (probe {error:.1e}, {share}), at lengths {', '.join(map(str, lengths))}", lengths)
 
 
 class _Embedded(nn.Module):
@@ -177,7 +149,7 @@ def _shortened(tower: Any, length: int, embedded: Tensor) -> Iterator[None]:
 
 def _encode(tower: Any, text: Tensor, lengths: Sequence[int], encode: Callable[[Tensor], Tensor]) -> Tensor:
     """``encode(text)``, a bucket at a time."""
-    first, length = _first_equal(text), _lengths(tower, text)
+    first, length = _first_equal(text), text_lengths(tower, text)
     row, numbers = (torch.arange(count, device=text.device) for count in (len(text), len(lengths) + 1))
     bucket = sum((length > limit).long() for limit in lengths[:-1])
     bucket = torch.where(first == row, bucket, len(lengths))  # the last is for repeated texts, which are not encoded
@@ -208,9 +180,11 @@ def _first_equal(text: Tensor) -> Tensor:
     return torch.where(same, first, row)  # equal ids, other text: a collision; then the row stands for itself
 
 
+@lru_cache
 def _trimmed_class(base: type) -> type:
     """A subclass of the tower's class that encodes trimmed; a class, so that a deep copy of the model is right too."""
-    method = "encode_text" if hasattr(base, "encode_text") else "forward"
+    # ``CLIP`` encodes in ``_encode_text`` from open_clip 4 on; ``forward`` and ``encode_text`` both call it there.
+    method = next((name for name in ("_encode_text", "encode_text") if hasattr(base, name)), "forward")
     plain = getattr(base, method)
 
     def trimmed(self: Any, text: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -220,26 +194,18 @@ def _trimmed_class(base: type) -> type:
             return answer
         return _encode(self, text, lengths, lambda part: plain(self, part, *args, **kwargs))
 
+    def copied(self: Any, memo: dict[int, Any]) -> Any:
+        twin = memo[id(self)] = type(self).__new__(type(self))
+        twin.__dict__.update(deepcopy(self.__dict__, memo))
+        return twin
+
+    def reduced(self: Any, protocol: SupportsIndex) -> Any:
+        state = {name: value for name, value in self.__dict__.items() if name != "_trim_lengths"}
+        return _new, (base,), state  # a class that is made here could not be found again by its name
+
     members = {method: trimmed, "_untrimmed_class": base, "__module__": base.__module__, "__doc__": base.__doc__}
-    return type(base.__name__, (base,), members)
+    return type(base.__name__, (base,), members | {"__deepcopy__": copied, "__reduce_ex__": reduced})
 
 
-@torch.no_grad()
-def _probe(tower: Any, lengths: Sequence[int]) -> tuple[float, float]:
-    """The largest relative difference between trimmed and plain features of made-up texts, and what is allowed."""
-    generator = torch.Generator().manual_seed(0)
-    vocabulary, full = tower.token_embedding.weight.shape[0], lengths[-1]
-    end = _eos(tower) if _pool_type(tower) == "eos" else vocabulary - 1
-    text = torch.randint(0, max(1, vocabulary - 1), (2 * len(lengths), full), generator=generator)
-    text[text == end] = (end + 1) % max(1, vocabulary - 1)
-    for row, length in enumerate([*lengths, *lengths]):
-        text[row, length - 1] = end
-        if row < len(lengths):
-            text[row, length:] = 0  # half the texts are padded as usual, half with any tokens
-    text = text.to(tower.token_embedding.weight.device)
-    encode = tower.encode_text if hasattr(tower, "encode_text") else tower
-    with torch.autocast(text.device.type, enabled=False):
-        plain = encode(text)
-        trimmed = _encode(tower, text, lengths, encode)
-    error = float(((trimmed - plain).norm(dim=-1) / plain.norm(dim=-1)).max())
-    return error, 1e-4 if torch.finfo(plain.dtype).bits >= 32 else 3e-2
+def _new(kind: Callable[..., Any]) -> Any:
+    return object.__new__(kind)  # type: ignore[arg-type]

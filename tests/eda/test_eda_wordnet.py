@@ -1,7 +1,6 @@
 """WordNet in miniature, written in its own file format: compiled, cached, downloaded, and missing."""
 
 import multiprocessing
-import os
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -113,8 +112,8 @@ def test_compounds(corpus: Path) -> None:
     assert augmenter.augment(["hot dog", "the dog"], 1, 0) == [["hot dog"], ["the hound"]]
 
 
-def test_auto_prefers_the_built_in_rows(corpus: Path) -> None:
-    entries = load_table("auto").entries
+def test_the_built_in_rows_are_preferred(corpus: Path) -> None:
+    entries = load_table("wordnet+builtin").entries
     assert set(entries["dog"][1]) == {"hound", "canine"}
     assert entries["hebdomad"][0] == ("week",)
 
@@ -176,53 +175,28 @@ def test_processes_race_for_the_cache(corpus: Path) -> None:
     assert [path.suffix for path in cache_directory().iterdir()] == [".tsv"]
 
 
-def _refuse(*args: object, **options: object) -> bool:
-    raise ValueError("no network here")
-
-
-def test_without_network_auto_goes_on_with_the_built_in_words(
-    nltk_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize("synonyms", ["wordnet", "wordnet+builtin"])
+def test_nothing_is_downloaded(nltk_path: Path, monkeypatch: pytest.MonkeyPatch, synonyms: str) -> None:
     import nltk
 
-    monkeypatch.setattr(nltk, "download", _refuse)
-    assert load_table("auto").digest == load_table("builtin").digest
-    assert "WordNet is missing: downloading it with nltk to" in caplog.text
-    assert "could not be downloaded (no network here)" in caplog.text
-    assert "built-in word forms" in caplog.text
-    assert caplog.text.count("downloading it") == 1
-    load_table("auto")
-    assert caplog.text.count("downloading it") == 1  # once in a process
-    with pytest.raises(ConfigurationError, match=r"python -m nltk\.downloader wordnet"):
-        load_table("wordnet")
+    monkeypatch.setattr(nltk, "download", lambda *args, **options: pytest.fail("a download"))
+    with pytest.raises(ConfigurationError, match=r"python -m nltk\.downloader wordnet.*'builtin'"):
+        load_table(synonyms)
+    assert not nltk_path.exists()
 
 
-def test_the_download_goes_to_nltk_data(nltk_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import nltk
-
-    def deliver(package: str, download_dir: str, **options: object) -> bool:
-        target = Path(download_dir, "corpora")
-        target.mkdir()
-        with zipfile.ZipFile(target / f"{package}.zip", "w") as archive:
-            for name, text in FILES.items():
-                archive.writestr(f"wordnet/{name}", text)
-        return True
-
-    monkeypatch.setattr(nltk, "download", deliver)
-    assert load_table("wordnet").entries["dog"][0] == ("hound",)
-    assert [path.name for path in (nltk_path / "corpora").iterdir()] == ["wordnet.zip"]
+def test_the_default_words_are_the_packages_own_with_and_without_wordnet(nltk_path: Path) -> None:
+    without = EDAAugmenter()
+    (nltk_path / "corpora" / "wordnet").mkdir(parents=True)
+    for name, text in FILES.items():
+        (nltk_path / "corpora" / "wordnet" / name).write_text(text, encoding="utf-8")
+    assert EDAAugmenter().fingerprint() == without.fingerprint() == EDAAugmenter(synonyms="builtin").fingerprint()
+    assert EDAAugmenter(synonyms="wordnet").fingerprint() != without.fingerprint()
 
 
-def _origin(synonyms: str) -> str:
-    return load_table(synonyms).origin
-
-
-def test_a_worker_process_never_downloads(nltk_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import nltk
-
-    monkeypatch.setattr(nltk, "download", lambda *args, **options: os._exit(9))  # the pool would be broken
-    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
-        assert pool.submit(_origin, "auto").result() == "built-in"
+def test_words_that_depended_on_the_machine_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"builtin, wordnet or wordnet\+builtin"):
+        load_table("auto")
 
 
 def test_a_relative_cache_home_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -98,6 +98,68 @@ def test_each_text_goes_to_the_least_length_that_holds_it_and_repeats_go_once():
     assert lengths == [(3, 16), (2, 40), (2, 77)]
 
 
+@pytest.mark.parametrize("kind", [CLIP, CustomTextCLIP])
+def test_the_models_own_forward_is_trimmed(kind):
+    model = build(kind, torch.float64)
+    images, text = torch.zeros(4, 3, 32, 32, dtype=torch.float64), captions((5, 16, 17, 60))
+    (_, expected, *_) = model(images, text)
+    report = install_trimming(model)
+    assert "394 of 770 positions" in report.reason  # of two texts of each length: 2 x (16 + 24 + 32 + 48 + 77)
+    lengths = seen_lengths(model)
+    (_, found, *_) = model(images, text)
+    assert lengths == [(2, 16), (1, 24), (1, 77)]
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_forward_that_encodes_on_another_way_is_found_out(caplog):
+    """As a version of open_clip might, whose ``forward`` no longer comes by what is replaced."""
+
+    class Other(CLIP):
+        def forward(self, image=None, text=None):
+            return image, torch.nn.functional.normalize(CLIP.encode_text(self, text), dim=-1), self.logit_scale.exp()
+
+        def encode_text(self, text, normalize=False):
+            return CLIP.encode_text(self, text, normalize)
+
+    class Elsewhere(Other):
+        def forward(self, image=None, text=None):
+            return Other.forward.__get__(self._plain if hasattr(self, "_plain") else self)(image, text)
+
+    model = build(Elsewhere)
+    object.__setattr__(model, "_plain", copy.deepcopy(model))
+    with caplog.at_level(logging.INFO, "laclip_aug"):
+        report = install_trimming(model)
+    assert not report.exact
+    assert "on another way" in report.reason
+    assert "text trimming off" in caplog.text
+    assert type(model) is Elsewhere
+
+
+def test_the_trial_leaves_modes_and_random_state_as_they_were():
+    model = build()
+    model.visual.eval()
+    before, modes = torch.get_rng_state(), [module.training for module in model.modules()]
+    assert install_trimming(model).exact
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [module.training for module in model.modules()] == modes
+
+
+@pytest.mark.parametrize("kind", [CLIP, CustomTextCLIP])
+def test_a_trimmed_model_is_pickled_as_the_plain_one(kind, tmp_path):
+    model = build(kind)
+    install_trimming(model)
+    torch.save(model, tmp_path / "model.pt")
+    again = torch.load(tmp_path / "model.pt", weights_only=False)
+
+    tower = again.text if kind is CustomTextCLIP else again
+    assert type(again) is kind
+    assert type(tower) is type(build(kind).text if kind is CustomTextCLIP else again)
+    assert vars(tower).keys() == vars(build(kind).text if kind is CustomTextCLIP else build(kind)).keys()
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+    text = captions()
+    torch.testing.assert_close(again.encode_text(text), model.encode_text(text), rtol=1e-4, atol=1e-4)
+
+
 def test_equal_ids_of_different_texts_change_nothing(monkeypatch):
     model = build(dtype=torch.float64)
     text = captions(repeat=2)[torch.randperm(30, generator=torch.Generator().manual_seed(4))]
@@ -216,7 +278,8 @@ def test_the_probe_refuses_a_tower_whose_numbers_differ():
 def test_wrapped_models():
     compiled = torch.compile(build(), backend="eager")
     assert "torch.compile" in install_trimming(compiled).reason
-    scripted = torch.jit.script(build())
+    scripted = build()
+    scripted.ln_final = torch.jit.script(torch.nn.LayerNorm(32))
     assert "torchscript" in install_trimming(scripted).reason
 
 
@@ -277,7 +340,9 @@ def test_a_deep_copy_trains_its_own_parameters():
     model = build()
     install_trimming(model)
     twin = copy.deepcopy(model)
+    lengths = seen_lengths(twin)
     twin.encode_text(captions()).sum().backward()
+    assert len(lengths) == 5  # trimmed as well
     assert model.positional_embedding.grad is None
     assert twin.positional_embedding.grad is not None
 
