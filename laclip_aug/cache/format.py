@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -49,11 +49,20 @@ class Shard:
     sha256: str
 
 
+_LARGEST = 64  # combinations; beyond, one that exceeds them all
+
+
+def _covers(one: Mapping[str, int], other: Mapping[str, int]) -> bool:
+    return all(one.get(name, 0) >= number for name, number in other.items())
+
+
 @dataclass
 class Counts:
     """Totals over the committed shards.
 
     ``rejections`` counts every refused attempt by its reason; ``most`` is the largest number of rewrites of a caption.
+    ``largest`` has the numbers of rewrites by source of the captions that no other caption exceeds in all sources: for
+    any choice of sources, the largest number of a caption's rewrites is that of one of these.
     """
 
     captions: int = 0
@@ -62,6 +71,20 @@ class Counts:
     tokens: int = 0
     rewrites: dict[str, int] = field(default_factory=dict)
     rejections: dict[str, int] = field(default_factory=dict)
+    largest: list[dict[str, int]] = field(default_factory=list)
+
+    def widen(self, made: Mapping[str, int]) -> None:
+        """Take a caption's numbers of rewrites by source into ``largest``."""
+        if any(_covers(one, made) for one in self.largest):
+            return
+        self.largest = [one for one in self.largest if not _covers(made, one)] + [dict(made)]
+        if len(self.largest) > _LARGEST:
+            names = dict.fromkeys(name for one in self.largest for name in one)
+            self.largest = [{name: max(one.get(name, 0) for one in self.largest) for name in names}]
+
+    def most_from(self, sources: Collection[str]) -> int:
+        """The largest number of rewrites of a caption from ``sources``; at most too large where counts are odd."""
+        return max((sum(n for name, n in one.items() if name in sources) for one in self.largest), default=0)
 
     @property
     def acceptance(self) -> float:

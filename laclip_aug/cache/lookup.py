@@ -12,7 +12,7 @@ import hashlib
 import os
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,21 @@ class CaptionCache:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """What made the rewrites, such as the strategies of the LLM."""
-        return self.manifest.config.sources
+        """What made the rewrites, such as the strategies of the LLM: all that is in any row, in a fixed order."""
+        return tuple(self._sources)
+
+    def most(self, sources: Collection[str]) -> int:
+        """The largest number of rewrites of a caption from ``sources``."""
+        counts = self.manifest.counts
+        if not counts.largest:  # made by a release that did not note it: at most so many
+            return counts.most
+        return counts.most_from(sources)
+
+    def fingerprint(self) -> str:
+        """A hash of the stored texts' checksums and of what made them: equal where all texts are."""
+        config, shards = self.manifest.config, self.manifest.shards
+        parts = [config.fingerprint, str(config.seed), *(shard.sha256 for shard in shards)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     def __len__(self) -> int:
         """The number of captions, those without any accepted rewrite included."""
@@ -239,9 +252,7 @@ class CachedAugmenter(CaptionAugmenter):
 
     def fingerprint(self) -> str:
         """A hash of the stored texts' checksums and of what made them."""
-        manifest = self.cache.manifest
-        parts = [manifest.config.fingerprint, str(manifest.config.seed), *(shard.sha256 for shard in manifest.shards)]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        return self.cache.fingerprint()
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "origin": self.cache.manifest.config.describe}

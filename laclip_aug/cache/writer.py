@@ -9,6 +9,7 @@ the manifest does not list is still whole in its journal.
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -129,6 +130,7 @@ def count(counts: Counts, records: Iterable[Outcome]) -> None:
         counts.with_rewrites += bool(record.rewrites)
         counts.most = max(counts.most, len(record.rewrites))
         counts.tokens += record.tokens
+        counts.widen(Counter(rewrite.source for rewrite in record.rewrites))
         for rewrite in record.rewrites:
             rewrites[rewrite.source] = rewrites.get(rewrite.source, 0) + 1
         for rejection in record.rejections:

@@ -96,7 +96,7 @@ def _install(model: nn.Module, buckets: Sequence[int]) -> TrimReport:
         return TrimReport(False, f"no text length below the tower's {full} is asked for")
     text = made_up_texts(tower, lengths)
     plain, all_positions = features_and_positions(model, tower, text)
-    tower.__class__ = _trimmed_class(type(tower))
+    tower.__class__ = _trimmed_class(type(tower))  # type: ignore[arg-type]
     tower._trim_lengths = lengths
     fault = "the probe failed"
     try:
@@ -195,7 +195,7 @@ def _trimmed_class(base: type) -> type:
         return _encode(self, text, lengths, lambda part: plain(self, part, *args, **kwargs))
 
     def copied(self: Any, memo: dict[int, Any]) -> Any:
-        twin = memo[id(self)] = type(self).__new__(type(self))
+        twin = memo[id(self)] = _new(type(self))
         twin.__dict__.update(deepcopy(self.__dict__, memo))
         return twin
 
@@ -207,5 +207,5 @@ def _trimmed_class(base: type) -> type:
     return type(base.__name__, (base,), members | {"__deepcopy__": copied, "__reduce_ex__": reduced})
 
 
-def _new(kind: Callable[..., Any]) -> Any:
-    return object.__new__(kind)  # type: ignore[arg-type]
+def _new(kind: Any) -> Any:
+    return object.__new__(kind)

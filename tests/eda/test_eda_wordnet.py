@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from laclip_aug.eda import EDAAugmenter, sources, wordnet
+from laclip_aug.eda import EDAAugmenter, wordnet
 from laclip_aug.eda.sources import cache_directory, load_table
 from laclip_aug.errors import ConfigurationError
 
@@ -64,7 +64,6 @@ def nltk_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     directory = tmp_path / "nltk_data"
     monkeypatch.setattr(nltk.data, "path", [str(directory)])
-    monkeypatch.setattr(sources, "_failed", [])
     return directory
 
 
