@@ -12,11 +12,11 @@ from typing import Any
 
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rejection, Rewrite, texts_of
 from laclip_aug.backtranslation.choice import ranked
-from laclip_aug.backtranslation.content import share_kept
 from laclip_aug.backtranslation.ctranslate import Decoding
 from laclip_aug.backtranslation.pivots import Pivot, load_pivots
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.quality.checks import TEXT_REASONS, Candidate, folded, reason_against
+from laclip_aug.quality.content import share_kept
 
 _VERSION = 1  # of the procedure below; part of the fingerprint
 _CHUNK = 2048  # captions translated in one go: enough of each length for full batches, few enough to show progress
@@ -58,7 +58,7 @@ class BackTranslationAugmenter(CaptionAugmenter):
         temperature: of the draw among them; 0 takes the best.
         retries: how often rejected round trips are tried again.
         min_kept: share of the caption's content words that must come back, see
-            :mod:`laclip_aug.backtranslation.content`; 0 asks for none.
+            :mod:`laclip_aug.quality.content`; 0 asks for none.
         beam_size: beams of the search, 1 for greedy; raised to the number of sentences asked for.
         max_tokens: longer captions are cut before a word, in the model's pieces.
         batch_tokens: tokens in a batch.

@@ -47,7 +47,8 @@ class Job:
 class Completion:
     """What became of a job.
 
-    ``text`` is the first line that has a visible character, without the white space around it (:func:`first_line`).
+    ``text`` is the first line that has a visible character, without the white space around it (:func:`first_line`);
+    for a chat job it is all that the model said, wrappers and thoughts included.
     ``finish`` is ``"stop"`` (line or text ended by the model), ``"length"`` (cut at the token limit), ``"error"`` (the
     prompt could not be run and never will be) or ``"failed"`` (a server did not answer this time; a later run may ask
     again). With the last two ``text`` says why, and other jobs go on. ``tokens`` counts the tokens generated.
@@ -68,6 +69,11 @@ def first_line(text: str) -> tuple[str, bool]:
     """
     line, line_break, _ = text.lstrip().replace("\r", "\n").partition("\n")
     return line.rstrip(), bool(line_break)
+
+
+def told(job: Job, text: str) -> tuple[str, bool]:
+    """What of ``text`` is the completion of ``job``, and whether it had ended before ``text`` does."""
+    return (text.strip(), False) if job.chat else first_line(text)
 
 
 class Backend(Protocol):

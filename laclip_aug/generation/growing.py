@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from laclip_aug.generation.backend import Completion, Job, Sampling, first_line
+from laclip_aug.generation.backend import Completion, Job, Sampling, told
 from laclip_aug.generation.sampling import draw
 
 
@@ -48,7 +48,7 @@ class GrowingText:
             return self._done("stop")
         piece = self.speller.piece(token)
         self.data += piece
-        if (b"\n" in piece or b"\r" in piece) and first_line(self._text())[1]:
+        if (b"\n" in piece or b"\r" in piece) and told(self.job, self._text())[1]:
             return self._done("stop")
         return self._done("length") if self.count >= self.sampling.max_new_tokens else None
 
@@ -64,5 +64,5 @@ class GrowingText:
         return self.data.decode("utf-8", "replace")
 
     def _done(self, finish: str) -> Completion:
-        text, mean = first_line(self._text())[0], self.log_probability / self.count
+        text, mean = told(self.job, self._text())[0], self.log_probability / self.count
         return Completion(self.job, text, "stop" if finish == "stop" else "length", self.count, mean)

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from laclip_aug.errors import BackendError, ConfigurationError
-from laclip_aug.generation.backend import Completion, Job, Sampling, first_line
+from laclip_aug.generation.backend import Completion, Job, Sampling, told
 from laclip_aug.generation.sampling import check
 from laclip_aug.seeding import generator
 
@@ -201,7 +201,7 @@ class HTTPBackend:
             text = ""
         if not isinstance(text, str):
             return None
-        line, ended = first_line(text)
+        line, ended = told(job, text)
         count = tokens if isinstance(tokens, int) else 0
         return Completion(job, line, "length" if limited and not ended else "stop", count)
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from laclip_aug.generation.backend import Completion, Job, Sampling, first_line
+from laclip_aug.generation.backend import Completion, Job, Sampling, told
 
 
 class ScriptedBackend:
     """Answers each job with ``answer(job)``: the text, or a whole :class:`Completion` to play a cut or a failure.
 
-    Like any engine it returns the first line that is not blank. ``seen`` keeps the jobs in the order in which they were
-    asked; the number of tokens is that of the answer's words.
+    Like any engine it returns the first line that is not blank, or for a chat job the whole answer. ``seen`` keeps the
+    jobs in the order in which they were asked; the number of tokens is that of the answer's words.
     """
 
     def __init__(self, answer: Callable[[Job], str | Completion], name: str = "scripted") -> None:
@@ -35,7 +35,7 @@ class ScriptedBackend:
             if isinstance(answer, Completion):
                 yield answer
             else:
-                yield Completion(job, first_line(answer)[0], "stop", len(answer.split()))
+                yield Completion(job, told(job, answer)[0], "stop", len(answer.split()))
 
     def describe(self) -> dict[str, Any]:
         """The name of the script; give scripts that answer differently different names."""

@@ -37,7 +37,7 @@ CLIP_CONTEXT = 77
 
 _REPEATED_UNIT = re.compile(r"([^\W\d]|[^\d]{2,20}?)\1{3,}")
 # Thai, Lao, Tibetan, Burmese, Khmer, New Tai Lue to Tai Tham, kana and bopomofo, Han, Yi, half-width kana
-_UNSPACED = re.compile(
+UNSPACED = re.compile(
     "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u1aaf\u3040-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\ua4cf"
     "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
 )
@@ -91,8 +91,8 @@ def is_short(text: str) -> bool:
     """
     if len(text.split(None, 1)) > 1:
         return False
-    unspaced = len(_UNSPACED.findall(text))
-    return len(_UNSPACED.sub(" ", text).split()) + (unspaced + 1) // 2 < 2
+    unspaced = len(UNSPACED.findall(text))
+    return len(UNSPACED.sub(" ", text).split()) + (unspaced + 1) // 2 < 2
 
 
 def _unprintable(draft: Candidate) -> bool:

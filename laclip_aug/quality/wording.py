@@ -91,6 +91,11 @@ def score(caption: str, rewrite: str, log_likelihood: float = 0.0) -> float:
     return found + _LIKELIHOOD_WEIGHT * log_likelihood
 
 
+def sense(word: str) -> str:
+    """One word for all that mean the same in captions: ``puppy`` and ``dogs`` are ``dog``."""
+    return _ALIKE.get(word, word)
+
+
 def faithfulness(caption: str, rewrite: str) -> float:
     """How much of ``caption`` is in ``rewrite``, and nothing else; 1 is all. Captions of one photo by two people reach
     about -0.6 in the median, so a bound suits a model that is asked to keep what is said.

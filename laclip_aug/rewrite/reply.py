@@ -1,6 +1,6 @@
 """From a completion to a rewrite, or to a named rejection.
 
-A completion is cleaned (quotes, list marks and lead-ins such as ``Caption:`` go) and then checked: by the checks of
+:mod:`laclip_aug.rewrite.reading` finds the text in a completion. It is then checked: by the checks of
 ``laclip_aug.quality.checks``, which need the two texts only, and by those of this module, which know what a prompt is.
 ``CHECKS`` names them in the order in which they are asked, so that the first reason that applies is the one counted.
 Which checks are on is data: ``Acceptance(allow=("cut",))`` keeps what the token limit cut off.
@@ -19,6 +19,8 @@ from laclip_aug.quality.checks import TEXT_CHECKS, TEXT_REASONS, Candidate, fold
 from laclip_aug.quality.wording import faithfulness
 from laclip_aug.rewrite.examples import Pair
 from laclip_aug.rewrite.prompt import CHAT_INSTRUCTION, INSTRUCTION
+from laclip_aug.rewrite.reading import read
+from laclip_aug.rewrite.wrappers import fits, speaks
 
 REASONS: dict[str, str] = {
     "source-empty": "the caption itself has no letter or digit, so no completion was asked for",
@@ -26,57 +28,37 @@ REASONS: dict[str, str] = {
     "prompt-leaked": "the delimiter =>, the instruction or a special token came back",
     "cut": "the token limit ended it in mid-sentence",
     "example-copied": "an in-context example again",
+    "wrapped": "braces, tags or other marks of a format, which the caption does not have",
     **TEXT_REASONS,
+    "spoken": "it speaks to the user: a question, an offer or an excuse",
+    "unrelated": "it has no content word of the caption",
+    "repeated": "the same text for captions of different content, little of which it has",
     "drifted": "it leaves out or adds more than least_faithfulness allows",
 }
 """Every reason for a rejection, with its meaning. The names are stable."""
 
 ALWAYS_ON = ("source-empty", "error", "empty")
 
-_LEAD_IN = re.compile(
-    r"(?:[-*•·–—>#]+|\(?\d{1,2}[.)])\s+"
-    r"|(?:(?:new|image|rewritten|my) )?(?:caption|rewrite|rewritten|output|answer)\s*:\s*",
-    re.IGNORECASE,
-)
-_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "「": "」", "`": "`", "*": "*", "**": "**"}
-_LEAKED = re.compile(
-    r"=>|<\|[^<>]*\|>|</?s>|<think>|\[/?INST\]|\b(?:caption|rewrite):|\bas an ai\b"
-    r"|^(?:sure|certainly|of course)\b.{0,40}[:!]|^here(?:'s| is| are)\b.{0,60}:",
-    re.IGNORECASE,
-)
+_LEAKED = re.compile(r"=>|<\|[^<>]*\|>|</?s>|\[/?INST\]|\b(?:caption|rewrite):", re.IGNORECASE)
+_WRAPPED = re.compile(r"[{}]|</?\w[^<>]*>|\[[^\[\]]*\]|\\[a-zA-Z]+|```|\*\*|◁|｜")
 _INSTRUCTIONS = (folded(INSTRUCTION), folded(CHAT_INSTRUCTION)[:40])
 
 
 @dataclass(frozen=True)
 class Reply(Candidate):
-    """A cleaned completion. ``caption`` is as the prompt showed it, ``examples`` are the pairs of that prompt."""
+    """A text read out of a completion. ``caption`` is as the prompt showed it, ``examples`` are that prompt's pairs."""
 
     finish: str = "stop"
     examples: Sequence[Pair] = ()
 
 
-def clean(text: str) -> str:
-    """``text`` without what a model puts around a caption: list marks, ``Caption:`` lead-ins, quotes, stray marks.
-
-    >>> clean('1. Caption: "A dog runs."')
-    'A dog runs.'
-    """
-    text = " ".join(text.split())
-    for _ in range(4):  # each may hide another: - "1. ..."
-        before = text
-        text = text.lstrip(" ,.;:!?")
-        text = text[lead_in.end() :].strip() if (lead_in := _LEAD_IN.match(text)) else text
-        for mark, closing in _QUOTES.items():
-            inner = text[len(mark) : -len(closing)]
-            if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(closing) and mark not in inner:
-                text = inner.strip()
-        if text == before:
-            break
-    return text
-
-
 def _prompt_leaked(draft: Reply) -> bool:
-    return bool(_LEAKED.search(draft.text)) or any(part in folded(draft.text) for part in _INSTRUCTIONS)
+    return _foreign(_LEAKED, draft) or any(part in folded(draft.text) for part in _INSTRUCTIONS)
+
+
+def _foreign(marks: re.Pattern[str], draft: Reply) -> bool:
+    """Whether the text has one of ``marks`` that its caption has not."""
+    return any(found[0] not in draft.caption for found in marks.finditer(draft.text))
 
 
 def _example_copied(draft: Reply) -> bool:
@@ -90,16 +72,22 @@ def _example_copied(draft: Reply) -> bool:
     return False
 
 
+_ATTRIBUTES = ("number-changed", "number-lost", "colour-added", "colour-lost", "negation-added", "negation-lost")
+
 CHECKS: dict[str, Callable[[Reply], bool]] = {
     "error": lambda draft: draft.finish == "error",
     "empty": TEXT_CHECKS["empty"],
     "prompt-leaked": _prompt_leaked,
     "cut": lambda draft: draft.finish == "length",
     "unprintable": TEXT_CHECKS["unprintable"],
+    "wrapped": lambda draft: _foreign(_WRAPPED, draft),
     "too-short": TEXT_CHECKS["too-short"],
     "repetition": TEXT_CHECKS["repetition"],
     "example-copied": _example_copied,
-    **TEXT_CHECKS,
+    **{reason: check for reason, check in TEXT_CHECKS.items() if reason not in _ATTRIBUTES},
+    "spoken": lambda draft: speaks(draft.caption, draft.text),
+    "unrelated": lambda draft: not fits(draft.caption, draft.text),
+    **{reason: TEXT_CHECKS[reason] for reason in _ATTRIBUTES},
 }
 """Reason → check, in the order in which they are asked."""
 
@@ -133,9 +121,13 @@ class Acceptance:
     def judge(
         self, completion: Completion, examples: Sequence[Pair] = (), others: Collection[str] = ()
     ) -> tuple[str, str | None]:
-        """The cleaned text of ``completion`` and why it is rejected, None if it is accepted."""
-        text = completion.text if completion.finish == "error" else clean(completion.text)
-        return text, self.reason(Reply(completion.job.body, text, others, completion.finish, examples))
+        """The text read out of ``completion`` and why it is rejected, None if it is accepted."""
+        caption, text, finish = completion.job.body, completion.text, completion.finish
+        if finish != "error":
+            text, last = read(text, caption)
+            if finish == "length" and text and not last:
+                finish = "stop"  # what the limit cut off is another line
+        return text, self.reason(Reply(caption, text, others, finish, examples))
 
     def describe(self) -> dict[str, Any]:
         """The checks that are on, for a manifest."""

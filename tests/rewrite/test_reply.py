@@ -6,7 +6,8 @@ from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.generation.backend import Completion, Job
 from laclip_aug.quality.attributes import Attributes, attributes
 from laclip_aug.rewrite.examples import Pair
-from laclip_aug.rewrite.reply import ALWAYS_ON, CHECKS, REASONS, Acceptance, clean
+from laclip_aug.rewrite.reading import read
+from laclip_aug.rewrite.reply import ALWAYS_ON, CHECKS, REASONS, Acceptance
 
 EXAMPLES = (Pair("steam train leaving the station", "A steam train pulls out of the old station."),)
 CAPTION = "Two grey cats sit on a wall, no dog"
@@ -32,10 +33,10 @@ def judged(caption: str, text: str, finish: str = "stop", others: tuple[str, ...
         ("example-copied", "a dog", "pulls out of the old station"),
         ("prompt-leaked", "a dog", "a dog => a running dog"),
         ("prompt-leaked", "a dog", "Write image captions differently, a dog runs"),
-        ("prompt-leaked", "a dog", "Sure! A dog runs fast"),
-        ("prompt-leaked", "a dog", "Here is a rewritten version: the dog runs"),
-        ("prompt-leaked", "a dog", "the dog runs <|im_end|>"),
-        ("prompt-leaked", "a dog", "<think> the user wants a caption"),
+        ("empty", "a dog", "<think> the user wants a caption"),
+        ("wrapped", "a dog", "the dog {runs}"),
+        ("spoken", "a dog", "I have a dog"),
+        ("unrelated", "a dog", "a man mows the lawn"),
         ("repetition", "a dog", "a dog a dog a dog runs"),
         ("repetition", "a dog", "the dog is very very very happy"),
         ("repetition", "a dog", "a dooooooog runs"),
@@ -45,7 +46,7 @@ def judged(caption: str, text: str, finish: str = "stop", others: tuple[str, ...
         ("unprintable", "a dog", "a dog runs \ufffd"),
         ("unprintable", "a dog", "a dog \ud800 runs"),
         ("unprintable", "a dog", "a dog \u202e runs"),
-        ("unprintable", "a dog", "*** 🐶 ***"),
+        ("empty", "a dog", "*** 🐶 ***"),
         ("too-long", "a dog", " ".join(f"w{i}ord" for i in range(76))),
         (
             "too-long",
@@ -126,14 +127,14 @@ def test_a_long_text_within_clips_tokens_passes() -> None:
     ],
 )
 def test_cleaning(completion: str, text: str) -> None:
-    assert clean(completion) == text
+    assert read(completion, "caption contest: 12 dogs run") == (text, True)
 
 
 def test_every_reason_has_a_check_and_can_be_allowed() -> None:
-    assert set(CHECKS) == set(REASONS) - {"source-empty", "drifted"}
+    assert set(CHECKS) == set(REASONS) - {"source-empty", "drifted", "repeated"}
     for reason in set(REASONS) - set(ALWAYS_ON):
         assert reason not in Acceptance((reason,)).describe()["checks"]
-    assert judged("two dogs", "three cats run", allow=("number-changed", "number-lost"))[1] is None
+    assert judged("two dogs", "three dogs run", allow=("number-changed", "number-lost"))[1] is None
     assert judged("a dog", "the dog runs and", finish="length", allow=("cut",))[1] is None
 
 
