@@ -83,9 +83,11 @@ def read(text: str, caption: str) -> tuple[str, bool]:
     for part in _parts(plain, caption):
         lines.extend(_lines(part, caption))
     chosen = _choose(lines, caption)
+    if not chosen:
+        return "", False
     *_, last = plain.rstrip().split("\n")
-    _, found, behind = last.rpartition(chosen[-12:])
-    return chosen, bool(chosen and found) and not _VISIBLE.search(behind)
+    _, found, behind = " ".join(last.split()).rpartition(chosen[-12:])
+    return chosen, bool(found) and not _VISIBLE.search(behind)
 
 
 def _decoded(text: str, caption: str) -> str:

@@ -91,7 +91,7 @@ def test_completions_and_chat(server: Server) -> None:
     (plain,) = http.complete([job(seed=2**40 + 9)])
     assert (plain.text, plain.finish, plain.tokens) == ("rewritten 16", "stop", 7)
     (chat,) = http.complete([job(chat=True)])
-    assert chat.text == "rewritten 16"
+    assert chat.text == "rewritten 16 \nand more"
     (path, _, body), (chat_path, _, chat_body) = server.seen
     assert path == "/v1/completions"
     assert body == {
