@@ -18,6 +18,7 @@ from laclip_aug.cache.format import Config, Counts
 from laclip_aug.cache.keys import normalise
 from laclip_aug.cache.writer import INPUT_SOURCE, CacheWriter, count, encodable, storable
 from laclip_aug.errors import CacheError
+from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.readers import MISSING, CaptionInput, InputOptions
 from laclip_aug.quality.cleaning import is_nothing
@@ -122,6 +123,7 @@ def build_cache(
         CacheFormatError, CacheMismatchError: ``directory`` cannot take these texts.
         CacheError: it is being written by another process, the disk is full, or the augmenter broke its contract.
     """
+    directory = local_directory(directory)
     captions = CaptionInput([str(inputs)] if isinstance(inputs, str | Path) else inputs, options)
     n = len(augmenter.sources) if n is None else n
     with CacheWriter(directory, Config.of(augmenter, seed, n), shard_rows) as writer:

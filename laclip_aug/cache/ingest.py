@@ -15,6 +15,7 @@ from laclip_aug.cache.format import Config
 from laclip_aug.cache.keys import normalise
 from laclip_aug.cache.versions import Versions
 from laclip_aug.cache.writer import CacheWriter
+from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.imports import ImportForm, open_import
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.readers import InputOptions
@@ -32,6 +33,7 @@ def import_cache(
         InputError: an input cannot be read.
         CacheError: as ``build_cache``.
     """
+    directory = local_directory(directory)
     opened = open_import(inputs, form, options)
     return store_records(
         opened.records, directory, import_config(opened.form, opened.sources), opened.log, opened.files

@@ -78,6 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the action and return its exit status."""
+    from laclip_aug.exchange.addresses import local_directory
+
+    local_directory(args.directory)
     return {"info": _info, "show": _show, "verify": _verify, "compile": _compile, "import": _import, "export": _export}[
         args.action
     ](args)

@@ -12,10 +12,11 @@ import os
 import re
 import shutil
 from contextlib import suppress
+from pathlib import Path
 from shlex import quote
 from typing import IO, Any
 
-from laclip_aug.errors import InputError
+from laclip_aug.errors import CacheError, InputError
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):", re.IGNORECASE)
 _CURL = ("http", "https", "ftps", "sftp", "scp")
@@ -31,6 +32,20 @@ def scheme_of(address: str) -> str:
     """``s3`` of ``s3://bucket/a.tar``, and an empty text of a path."""
     found = _ADDRESS.match(address)
     return found[1].lower() if found else ""
+
+
+def local_directory(directory: str | Path) -> Path:
+    """``directory`` of a cache as a path.
+
+    Raises:
+        CacheError: it is an address.
+    """
+    if is_address(str(directory)):
+        raise CacheError(
+            f"a cache is a directory of this machine, as trainers map it into memory, and {directory} is an address; "
+            "name a local directory: a finished cache may be copied anywhere, and back before training"
+        )
+    return Path(directory)
 
 
 def shortened(name: str) -> str:
@@ -90,10 +105,8 @@ def _filesystem(address: str) -> tuple[Any, str]:
     except ImportError as error:
         module = known_implementations.get(scheme, {}).get("class", "").split(".")[0].replace("_", "-")
         pip = f"install it with: pip install {module}" if module not in ("", "fsspec") else f"fsspec says: {error}"
-        copier = quote("pipe:" + _COPIERS.get(scheme, "COMMAND {}").format(quote(address)))
         raise InputError(
-            f"the driver that reads {scheme}: addresses is not installed; {pip}\n"
-            f"or name a program that prints the file, which open_clip's trainer can read too: {copier}"
+            f"the driver that reads {scheme}: addresses is not installed; {pip}\nor {through_a_pipe(address)}"
         ) from None
     except ValueError as error:
         raise InputError(
@@ -101,6 +114,12 @@ def _filesystem(address: str) -> tuple[Any, str]:
             f"'pipe:COMMAND'"
         ) from None
     return filesystem, path
+
+
+def through_a_pipe(address: str) -> str:
+    """Advice to name a program that prints the file at ``address``."""
+    command = _COPIERS.get(scheme_of(address), "COMMAND {}").format(quote(address))
+    return f"name a program that prints the file, which open_clip's trainer can read too: {quote('pipe:' + command)}"
 
 
 class _Stream(io.RawIOBase):

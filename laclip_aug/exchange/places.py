@@ -64,7 +64,7 @@ def _names(part: str) -> list[str]:
         if is_address(name):
             found += matching(name)
         elif os.path.isdir(name):  # noqa: PTH112 - pathlib's raises where a name is too long
-            raise InputError(_about_directory(name))
+            raise InputError(about_directory(name))
         elif exists(name):
             found.append(name)
         elif matches := sorted(glob.glob(name)):  # noqa: PTH207 - absolute patterns too
@@ -74,16 +74,20 @@ def _names(part: str) -> list[str]:
     return found
 
 
-def _about_directory(name: str) -> str:
-    """What to give instead of a directory: a pattern that was tried, where it holds files of captions."""
-    for ending in _SUFFIXES:
-        pattern = f"{name.rstrip('/')}/*{ending}"
-        if glob.glob(pattern) and "{" not in name:  # noqa: PTH207
-            return f"{shortened(name)} is a directory; give its files: {quote(pattern)}"
-    return (
-        f"{shortened(name)} is a directory, and none of its files ends in {', '.join(_SUFFIXES)}; give the files of "
-        "captions"
-    )
+def about_directory(name: str, for_trainer: bool = False) -> str:
+    """What to give instead of a directory: a pattern that was tried, where it holds files of captions.
+
+    open_clip's trainer expands braces only.
+    """
+    folder = name.rstrip("/") or "/"
+    for ending in [".tar"] if for_trainer else _SUFFIXES:
+        files = [] if "{" in name else sorted(glob.glob(f"{glob.escape(folder)}/*{ending}"))  # noqa: PTH207
+        if files:
+            pattern = "::".join(files[:3]) if for_trainer else f"{glob.escape(folder)}/*{ending}"
+            more = ", and so on, or a brace pattern such as '{00000..00041}.tar'" if for_trainer else ""
+            return f"{shortened(name)} is a directory; give its files: {quote(pattern)}{more}"
+    endings = "ends in .tar" if for_trainer else f"ends in {', '.join(_SUFFIXES)}"
+    return f"{shortened(name)} is a directory, and none of its files {endings}; give the files of captions"
 
 
 def kind_of(file: str) -> str:

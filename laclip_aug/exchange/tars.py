@@ -7,6 +7,7 @@ import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 from laclip_aug.errors import ConfigurationError
@@ -51,6 +52,14 @@ class TextKeys:
     ) -> TextKeys:
         """The keys as typed: ``"txt;caption"``, and ``"a;b"`` with the probabilities of ``a`` and of ``b``."""
         return cls(_split(text_key) or ("txt",), _split(json_text_key), tuple(probs or ()))
+
+    def typed(self) -> str:
+        """The options that say this, quoted for a shell, with a space before; nothing for the default."""
+        given = [("--text-key", self.text)] if self.text != ("txt",) else []
+        given += [("--json-text-key", self.json)] if self.json else []
+        words = [word for option, keys in given for word in (option, ";".join(keys))]
+        words += ["--json-text-key-probs", *map(str, self.probs)] if self.probs else []
+        return "".join(f" {quote(word)}" for word in words)
 
     @property
     def endings(self) -> tuple[str, ...]:

@@ -205,10 +205,11 @@ class TextAugmentation:
 
         lookup = cast(CaptionCache, tokenizer.sampler.lookup)
         shards = None if args.train_data is None else str(args.train_data)
-        captions = coverage.training_captions(getattr(loader, "dataset", None), shards, self.options.seed)
+        keys = coverage.keys_of(args)
+        captions = coverage.training_captions(getattr(loader, "dataset", None), shards, self.options.seed, keys=keys)
         measured = coverage.measure(lookup, captions)
         if args.rank == 0 or self.options.on_miss == "error":  # each process stops by itself; none is left waiting
-            coverage.check(measured, str(shards), self.options.cache, self.options.on_miss)
+            coverage.check(measured, str(shards), self.options.cache, self.options.on_miss, keys)
         tokenizer.learn(chain(captions, lookup.texts()))
 
     def _follow_epochs(self, info: Any, shared: SharedEpoch, counts: DrawCounts, args: Namespace) -> Any:

@@ -6,12 +6,19 @@ A cache built from another file, or with another caption column, would otherwise
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from laclip_aug.errors import CacheMissError
+from laclip_aug.errors import CacheMissError, InputError
+from laclip_aug.exchange.addresses import is_address, scheme_of, through_a_pipe
+from laclip_aug.exchange.log import InputLog
+from laclip_aug.exchange.places import about_directory
+from laclip_aug.exchange.tars import TextKeys, tar_captions
 from laclip_aug.seeding import generator
 from laclip_aug.training.sampling import RewriteLookup
 
@@ -51,7 +58,7 @@ def measure(lookup: RewriteLookup, captions: Iterable[str]) -> Coverage:
     return Coverage(sampled, found, rewrites, tuple(missing[:3]))
 
 
-def check(coverage: Coverage, data: str, cache: str, on_miss: str) -> None:
+def check(coverage: Coverage, data: str, cache: str, on_miss: str, keys: TextKeys | None = None) -> None:
     """Log the coverage; refuse to start where a missing caption would stop the training later.
 
     Raises:
@@ -62,8 +69,8 @@ def check(coverage: Coverage, data: str, cache: str, on_miss: str) -> None:
         return
     examples = ", ".join(repr(caption[:80]) for caption in coverage.missing)
     advice = (
-        f"not in it, for example: {examples}. To add what is missing: laclip-aug build {data} --cache {cache}, with "
-        "the options that the cache was built with"
+        f"not in it, for example: {examples}. To add what is missing: laclip-aug build {quote(data)} "
+        f"--cache {quote(cache)}{'' if keys is None else keys.typed()}, with the options that the cache was built with"
     )
     if on_miss == "error":
         raise CacheMissError(
@@ -73,11 +80,22 @@ def check(coverage: Coverage, data: str, cache: str, on_miss: str) -> None:
     logging.warning("%s; %s", coverage, advice)
 
 
-def training_captions(dataset: Any, shards: str | None, seed: int, limit: int = SAMPLE_SIZE) -> list[str]:
+def keys_of(args: Namespace) -> TextKeys:
+    """Where the trainer's samples have their captions. open_clip 4 has options for it; before, it is ``txt``."""
+    return TextKeys.of(*(getattr(args, key, None) for key in ("text_key", "json_text_key", "json_text_key_probs")))
+
+
+def training_captions(
+    dataset: Any, shards: str | None, seed: int, limit: int = SAMPLE_SIZE, keys: TextKeys | None = None
+) -> list[str]:
     """At most ``limit`` captions of the training data, drawn by ``seed`` and without touching the loader.
 
     A CSV dataset has its captions in memory. Of webdataset shards, ``limit`` captions are read from the beginnings
-    of a few.
+    of a few, where ``keys`` says; what cannot be read is warned of, as the trainer goes on without it.
+
+    Raises:
+        InputError: the shards are a directory, or addresses that webdataset does not open: the trainer would wait
+            for samples without end.
     """
     captions: Sequence[Any] | None = getattr(dataset, "captions", None)
     if captions is not None:
@@ -90,23 +108,23 @@ def training_captions(dataset: Any, shards: str | None, seed: int, limit: int = 
     import webdataset
 
     urls = [url for part in shards.split("::") for url in webdataset.shardlists.expand_urls(part)]
+    for url in urls:
+        _refuse_unopened(url)
     chosen = generator(seed, "coverage").sample(urls, min(_MAX_SHARDS, len(urls)))
     share = -(-limit // max(1, len(chosen)))
-    return [caption for url in chosen for caption in islice(_shard_captions(url), share)][:limit]
+    log = InputLog()
+    found = [caption for url in chosen for _, caption in islice(tar_captions(url, log, keys), share)][:limit]
+    for line in log.lines():
+        logging.warning("text augmentation: of %s, a sample of the shards, %s", ", ".join(chosen), line)
+    return found
 
 
-def _shard_captions(url: str) -> Iterator[str]:
-    from webdataset import tariterators
+def _refuse_unopened(url: str) -> None:
+    """Raise an InputError if open_clip's webdataset loader can open no ``url`` of this kind."""
+    from webdataset.gopen import gopen_schemes, rewrite_url
 
-    def report(error: Exception) -> bool:
-        logging.warning("text augmentation: %s cannot be read to the end (%r); the trainer goes on too", url, error)
-        return True
-
-    streams = tariterators.url_opener([{"url": url}], handler=report)
-    for member in tariterators.tar_file_expander(streams, handler=report):
-        extension = tariterators.base_plus_ext(member.get("fname", ""))[1] or ""
-        if extension.lower() == "txt":
-            try:
-                yield member["data"].decode("utf-8")
-            except UnicodeDecodeError:
-                continue  # the trainer drops such a sample too, with a warning
+    if Path(url).is_dir():
+        raise InputError(about_directory(url, for_trainer=True))
+    scheme = scheme_of(rewrite_url(url))
+    if is_address(url) and scheme not in ("", "file", *gopen_schemes):
+        raise InputError(f"open_clip's loader opens no {scheme}: addresses; {through_a_pipe(url)}")

@@ -10,10 +10,11 @@ import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from laclip_aug.errors import ConfigurationError, UnknownNameError
+from laclip_aug.exchange.addresses import local_directory
 
 MODES = ("none", "laclip", "laclip-mt", "eda", "back-translation")
 ON_THE_FLY = ("eda",)
@@ -89,9 +90,10 @@ class TextAugOptions:
             raise ConfigurationError(f"--text-aug-num-texts {self.num_texts} is below 1; 1 is the original alone")
         if self.strategies is not None and (not self.strategies or len(set(self.strategies)) < len(self.strategies)):
             raise ConfigurationError("--text-aug-strategies must name at least one strategy, each of them once")
-        if self.cache is not None and not Path(self.cache).is_dir():
+        if self.cache is not None and not local_directory(self.cache).is_dir():
             raise ConfigurationError(
-                f"--text-aug-cache {self.cache}: no such directory; build it with laclip-aug build"
+                f"--text-aug-cache {self.cache}: no such directory; build it with: laclip-aug build CAPTIONS "
+                f"--cache {quote(self.cache)}"
             )
 
     def as_namespace(self) -> dict[str, Any]:

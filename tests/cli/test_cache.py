@@ -119,3 +119,29 @@ def test_a_directory_that_is_no_cache(tmp_path, capsys):
     status, text = run(capsys, "export", tmp_path, tmp_path / "out.jsonl")
     assert status == 2
     assert not list(tmp_path.glob("out*"))
+
+
+def test_an_address_is_no_cache_and_inputs_of_an_import_are_errors_in_words(tmp_path, capsys):
+    (tmp_path / "in.txt").write_text("a dog\n")
+    for arguments in (["info"], ["show"], ["verify"], ["compile"], ["export", "out.jsonl"]):
+        status, text = run(capsys, arguments[0], "s3://bucket/cache", *arguments[1:])
+        assert status == 2 and "s3://bucket/cache is an address" in text
+    assert run(capsys, "import", "x.csv", "--cache", "s3://bucket/cache")[0] == 2
+    build = ["build", str(tmp_path / "in.txt"), "--augmenter", "shout", "--cache", "s3://bucket/cache"]
+    assert main(build) == 2 and "is an address" in capsys.readouterr().err
+    assert not (tmp_path / "s3:").exists()
+    cache = ["--cache", tmp_path / "cache"]
+    (tmp_path / "empty.tar").write_bytes(bytes(10240))
+    for name, message in (
+        (tmp_path / "empty.tar", "no caption was read"),
+        (tmp_path / "in.txt", "has no columns"),
+        ("memory://none/a.jsonl", "cannot be read"),
+        ("memory://none/a.tar", "unreachable"),
+        ("pipe:exit 4", "exit status 4"),
+        ("::".join(["x" * 200] * 40), "no such file"),
+        ("a\0b", "no such file"),
+    ):
+        status, text = run(capsys, "import", name, "--source", "human", *cache)
+        assert (status, message in text) == (2, True), text
+        status, text = run(capsys, "import", name, "--group-key", "image", "--cache", tmp_path / "other")
+        assert (status, message in text) == (2, True), text
