@@ -93,6 +93,8 @@ class _Model:
         self.vocab = vocab = lib.llama_model_get_vocab(model)
         self.n_vocab = int(lib.llama_vocab_n_tokens(vocab))
         self.n_ctx_train = int(lib.llama_model_n_ctx_train(model))
+        width = lib.llama_model_n_embd(model) // max(1, lib.llama_model_n_head(model))
+        self.cell_bytes = int(4 * lib.llama_model_n_layer(model) * lib.llama_model_n_head_kv(model) * width)
         refuse_unusable(
             self.file.name,
             {

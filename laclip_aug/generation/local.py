@@ -20,6 +20,7 @@ from laclip_aug.generation.tokens import Prompter, PromptTokens, Vocabulary
 
 _DEFAULT_CONTEXT = 1024
 _MOST_SEQUENCES = 256
+_MOST_PREFIXES, _FEW_PREFIXES = 32, 4
 _CUDA_BUILD = (
     'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python '
     '"llama-cpp-python>=0.3.36,<0.4"'
@@ -55,6 +56,8 @@ class LoadedModel(Vocabulary, Speller, Protocol):
     file: ModelFile
     n_ctx_train: int
     n_gpu_layers: int
+    cell_bytes: int
+    """What one token of one sequence takes in the cache of keys and values."""
 
     def chat(self) -> Callable[[str], str] | None:
         """What wraps a user message in the model's chat template; None if it has none."""
@@ -74,7 +77,8 @@ class LocalBackend(ABC):
         n_gpu_layers: layers on the GPU, -1 for all; default all if llama-cpp-python was built with GPU support, else 0.
         n_threads: CPU threads; default ``OMP_NUM_THREADS``, else the CPUs that this process may use.
         reproducible: whether a text may depend on (model, prompt, seed) alone; default true without GPU layers.
-        n_prefixes: shared prefixes that stay evaluated.
+        n_prefixes: shared prefixes that stay evaluated; default 32 (four strategies, eight prompts each), or as many
+            as an eighth of the memory holds.
         kv_cells: tokens that the cache of the fast mode holds, all slots together; default ``n_ctx * (n_slots + 1)``.
         verbose: show the engine's own messages.
 
@@ -96,7 +100,7 @@ class LocalBackend(ABC):
         n_gpu_layers: int | None = None,
         n_threads: int | None = None,
         reproducible: bool | None = None,
-        n_prefixes: int = 4,
+        n_prefixes: int | None = None,
         kv_cells: int | None = None,
         verbose: bool = False,
     ) -> None:
@@ -111,7 +115,7 @@ class LocalBackend(ABC):
         ):
             if value is not None and value < 1:
                 raise ConfigurationError(f"{option} is {value}; use at least 1")
-        if (sequences := (n_slots or 0) + n_prefixes) > _MOST_SEQUENCES:
+        if (sequences := (n_slots or 0) + (n_prefixes or 1)) > _MOST_SEQUENCES:
             raise ConfigurationError(f"n_slots + n_prefixes is {sequences}; at most {_MOST_SEQUENCES} are possible")
         self._closed = False
         self.model = self._load(Wanted(model, n_gpu_layers, n_ctx or _DEFAULT_CONTEXT, threads, verbose))
@@ -131,7 +135,7 @@ class LocalBackend(ABC):
         n_ctx: int | None,
         threads: int,
         reproducible: bool | None,
-        prefixes: int,
+        prefixes: int | None,
         cells: int | None,
     ) -> Settings:
         trained = self.model.n_ctx_train
@@ -152,10 +156,20 @@ class LocalBackend(ABC):
             n_slots=max(2, n_slots) if reproducible else n_slots,
             n_ctx=n_ctx,
             n_threads=threads,
-            n_prefixes=prefixes,
+            n_prefixes=prefixes or self._room_for_prefixes(n_ctx, reproducible, _MOST_SEQUENCES - max(2, n_slots)),
             kv_cells=cells or n_ctx * (n_slots + 1),
             reproducible=reproducible,
         )
+
+    def _room_for_prefixes(self, n_ctx: int, reproducible: bool, sequences: int) -> int:
+        """How many to keep: in the reproducible mode each has ``n_ctx`` cells of its own."""
+        most = min(_MOST_PREFIXES, sequences)
+        if not reproducible:
+            return most
+        if self.model.n_gpu_layers or not hasattr(os, "sysconf"):
+            return min(_FEW_PREFIXES, sequences)  # how much memory there is is not known
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return min(most, max(_FEW_PREFIXES, memory // 8 // (n_ctx * self.model.cell_bytes)))
 
     @abstractmethod
     def _load(self, wanted: Wanted) -> LoadedModel: ...

@@ -24,6 +24,7 @@ from laclip_aug.generation.growing import GrowingText, Speller
 from laclip_aug.generation.tokens import PromptTokens
 
 _LONG = 32  # tokens of a prompt, its prefix apart, that are worth a step of their own
+_SPACING = 32  # tokens of a prefix that one step of the running completions makes up for
 
 EMPTY_PROMPT = "the prompt is empty after its shared part"
 
@@ -85,6 +86,7 @@ class Scheduler:
         self._running: dict[int, _Running] = {}
         self._busy = False
         self._started = 0
+        self._loaded = 0  # tokens of prefixes read since, less what steps have made up for
 
     def run(self, jobs: Iterator[Job]) -> Iterator[Completion]:
         """One completion per job, as they end. At most one job per slot is read ahead.
@@ -104,7 +106,8 @@ class Scheduler:
 
     def _run(self, jobs: Iterator[Job]) -> Iterator[Completion]:
         waiting: deque[tuple[Job, PromptTokens]] = deque()  # jobs that had to give their place back
-        limit = self._decoder.n_slots
+        limit = most = self._decoder.n_slots
+        ended = 0  # completions since the limit was changed
         exhausted = False
         while True:
             while len(self._running) < limit:
@@ -115,6 +118,9 @@ class Scheduler:
                     break
                 else:
                     job, prompt = read, self._encode(read)
+                if not self._may_load(prompt):
+                    waiting.appendleft((job, prompt))
+                    break
                 if not prompt.suffix:
                     yield Completion(job, EMPTY_PROMPT, "error", 0)
                 elif not self._start(job, prompt):
@@ -122,10 +128,11 @@ class Scheduler:
                         yield Completion(job, "the prompt does not fit in the engine's cache", "error", 0)
                         continue
                     waiting.appendleft((job, prompt))
-                    limit = len(self._running)
+                    limit, ended = len(self._running), 0
             if not self._running:
                 return
             feeds = self._feeds()
+            self._loaded = max(0, self._loaded - _SPACING)
             rows = self._decoder.step(feeds)
             if rows is None:
                 if self._make_room():
@@ -136,11 +143,19 @@ class Scheduler:
                 self._release(youngest, keep=False)
                 if self._running:
                     waiting.appendleft((lost.draft.job, lost.prompt))
-                    limit = len(self._running)
+                    limit, ended = len(self._running), 0
                 else:
                     yield Completion(lost.draft.job, "the prompt does not fit in the engine's cache", "error", 0)
                 continue
-            yield from self._advance(feeds, rows)
+            for completion in self._advance(feeds, rows):
+                ended += 1
+                yield completion
+            if limit < most and ended >= 2 * limit:  # those that filled the cache have gone
+                limit, ended = limit + 1, 0
+
+    def _may_load(self, prompt: PromptTokens) -> bool:
+        """Whether ``prompt`` may start now. Prefixes read one after another would keep the running ones waiting."""
+        return not (self._loaded and self._running) or prompt.prefix in self._holders or prompt.prefix in self._held
 
     def _start(self, job: Job, prompt: PromptTokens) -> bool:
         """Give ``job`` a free slot that holds its prefix; False if the cache is full."""
@@ -173,6 +188,7 @@ class Scheduler:
                 self._decoder.unload(holder)
                 return False
             self._holders[prefix] = holder
+            self._loaded += len(prefix)
         self._holders.move_to_end(prefix)
         return True
 

@@ -262,6 +262,54 @@ def test_a_step_is_never_longer_than_the_context_takes(tiny_gguf: Path, options:
     engine.close()
 
 
+def test_slots_come_back_once_the_cache_has_room_again(tiny_gguf: Path) -> None:
+    long = make_jobs([f"{'long caption ' * 25} {n}" for n in range(4)])
+    short = [replace(job, tag=job.tag + 100) for job in make_jobs(["a dog"] * 60)]  # type: ignore[operator]
+    engine = LlamaCppBackend(
+        tiny_gguf, GREEDY, n_ctx=512, n_slots=4, n_threads=1, reproducible=False, n_prefixes=3, kv_cells=1024
+    )
+    step, running = engine._decoder.step, []
+
+    def watched(feeds: object) -> object:
+        running.append(len(feeds) if (rows := step(feeds)) is not None else 0)  # type: ignore[arg-type]
+        return rows
+
+    engine._decoder.step = watched
+    found = texts(engine.complete([*long, *short]))
+    engine.close()
+    assert len(found) == 64
+    assert 0 in running and max(running[len(running) // 2 :]) == 4
+
+
+def test_each_prefix_is_read_once_and_others_go_on_meanwhile(tiny_gguf: Path) -> None:
+    engine = LlamaCppBackend(tiny_gguf, SAMPLED, n_ctx=512, n_slots=8, n_threads=1)
+    assert engine.settings.n_prefixes == 32  # what 0.15M parameters need is next to nothing
+    prefixes = [f"{PREFIX} and {number} {'boats ' * 30}" for number in range(24)]
+    jobs = [Job(prefixes[(7 * i) % 24], "\n\n", f"a dog {i}", " =>", seed=i, tag=i) for i in range(96)]
+    load, loaded = engine._decoder.load, []
+
+    def watched(holder: int, tokens: tuple[int, ...]) -> bool:
+        loaded.append(tokens)
+        return load(holder, tokens)
+
+    engine._decoder.load = watched  # type: ignore[method-assign]
+    loaded_before = []
+    for _ in engine.complete(iter(jobs)):
+        loaded_before.append(len(loaded))
+    engine.close()
+    assert len(loaded_before) == 96
+    assert len(loaded) == len(set(loaded)) == 24
+    assert loaded_before[0] <= 4  # the first completion does not wait for all prompts
+
+
+def test_fewer_prefixes_stay_where_memory_is_short(tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = 2 * 2 * 2 * 64  # keys and values, two bytes each, two layers, width 64
+    monkeypatch.setattr("os.sysconf", lambda name: 1 if name == "SC_PAGE_SIZE" else 8 * 10 * 512 * cell + 100)
+    engine = LlamaCppBackend(tiny_gguf, SAMPLED, n_ctx=512, n_slots=2, n_threads=1)
+    assert (engine.model.cell_bytes, engine.settings.n_prefixes) == (cell, 10)
+    engine.close()
+
+
 def test_jobs_are_read_lazily_and_slots_refill(engine: LlamaCppBackend) -> None:
     read = 0
 
