@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,11 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rejection
 from laclip_aug.cache.format import Config, Counts
 from laclip_aug.cache.keys import normalise
+from laclip_aug.cache.progress import Progress
 from laclip_aug.cache.writer import INPUT_SOURCE, CacheWriter, count, encodable, storable
 from laclip_aug.errors import CacheError
 from laclip_aug.exchange.addresses import local_directory
@@ -26,8 +24,6 @@ from laclip_aug.quality.cleaning import is_nothing
 MAX_CAPTION_CHARS = 4096
 CHUNK = 4096
 _EXAMPLES = 3
-_LOG_EVERY = 60.0
-"""Seconds between two states of the progress bar in a log file, where none is drawn over."""
 
 
 @dataclass
@@ -116,7 +112,7 @@ def build_cache(
         inputs: one or more files, as :class:`CaptionInput` takes them.
         n: texts per caption; default one for each of the augmenter's sources.
         seed: texts are a function of (seed, caption).
-        progress: show a progress bar; ``None`` shows it on a terminal, and its state once a minute in a log.
+        progress: show a progress bar; ``None`` shows it on a terminal, and its state as lines in a log.
 
     Raises:
         InputError: an input cannot be read. What was made before is kept.
@@ -142,17 +138,8 @@ class Run:
         self.writer, self.log, self.max_chars = writer, log, max_chars
         self.report = BuildReport(recovered=writer.recovered, dropped_bytes=writer.dropped_bytes, input=log)
         self.pending: set[str] = set()
-        self.started = self.shown = time.monotonic()
-        drawn = progress or sys.stderr.isatty()
-        self.bar = tqdm(
-            desc="build",
-            unit=" rows",
-            disable=progress is False,
-            dynamic_ncols=True,
-            smoothing=0.1,
-            mininterval=0.1 if drawn else _LOG_EVERY,
-            delay=0 if drawn else _LOG_EVERY,
-        )
+        self.started = time.monotonic()
+        self.progress = Progress(progress)
 
     def asked(self, captions: Iterable[str]) -> Iterator[str]:
         """The captions to augment, read a slab at a time."""
@@ -213,7 +200,7 @@ class Run:
 
     def close(self) -> None:
         self._show(force=True)
-        self.bar.close()
+        self.progress.close()
 
     def unfit(self, caption: str) -> str | None:
         """Why no augmenter should see ``caption``, if there is a reason."""
@@ -228,15 +215,7 @@ class Run:
         return "not-unicode" if encodable(caption) != caption else None
 
     def _show(self, force: bool = False) -> None:
-        now = time.monotonic()
-        if self.bar.disable or (now - self.shown < 0.2 and not force):
-            return
-        self.shown, seconds = now, max(now - self.started, 1e-9)
-        if fraction := self.log.fraction:
-            self.bar.total = max(self.log.rows, round(self.log.rows / fraction))
-        self.bar.set_postfix_str(
-            f"{self.report.made / seconds:.1f} captions/s, {self.report.run.tokens / seconds:.0f} tokens/s, "
-            f"{self.report.run.acceptance:.0%} accepted",
-            refresh=False,
-        )
-        self.bar.update(max(0, self.log.rows - len(self.pending) - self.bar.n))
+        fraction, run = self.log.fraction, self.report.run
+        total = max(self.log.rows, round(self.log.rows / fraction)) if fraction else None
+        done = self.log.rows - len(self.pending)
+        self.progress.show(done, total, self.report.made, run.tokens, run.acceptance, force)

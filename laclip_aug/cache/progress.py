@@ -1,0 +1,93 @@
+"""How far a build is: a bar on a terminal, plain lines in a log.
+
+Rate and time left come from the last half of the run, at most five minutes of it: its start (reading prompts, skipping
+what an earlier run made) says little about the rest.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TextIO
+
+from tqdm import tqdm
+
+_DRAW_EVERY = 0.2
+_SAMPLE_EVERY = 0.5
+_FIRST_LINES = (2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
+_LINE_EVERY = 60.0
+_SHORTEST, _LONGEST = 5.0, 300.0
+"""Seconds that a rate is taken over."""
+
+
+class Progress:
+    """Shows the state of a build.
+
+    Args:
+        shown: True draws the bar, False shows nothing, None draws it on a terminal and writes lines to a log: six in
+            the first minute, then one a minute.
+        clock: seconds, as ``time.monotonic``.
+        stream: where to; standard error by default.
+    """
+
+    def __init__(
+        self, shown: bool | None = None, clock: Callable[[], float] = time.monotonic, stream: TextIO | None = None
+    ) -> None:
+        self._clock, self._stream = clock, stream or sys.stderr
+        drawn = shown or (shown is None and self._stream.isatty())
+        self._silent, self._lines = shown is False, not drawn
+        self._started = self._drawn = clock()
+        self._due = deque(_FIRST_LINES)
+        self._samples = deque([(self._started, 0, 0, 0)])
+        self._bar = tqdm(
+            desc="build",
+            disable=not drawn,
+            dynamic_ncols=True,
+            file=self._stream,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} rows [{elapsed}{postfix}]",
+        )
+
+    def show(self, rows: int, total: int | None, made: int, tokens: int, accepted: float, force: bool = False) -> None:
+        """Take note of the state, and show it if it is time to.
+
+        Args:
+            rows: rows of the input that are done with.
+            total: about how many there are, if known.
+            made: captions made in this run.
+            tokens: tokens made in this run.
+            accepted: the part of the attempts that was accepted.
+            force: show it now; in a log, if anything was shown there before.
+        """
+        now = self._clock()
+        if self._silent or (now - self._drawn < _DRAW_EVERY and not force):
+            return
+        self._drawn = now
+        if now - self._samples[-1][0] >= _SAMPLE_EVERY or force:
+            self._samples.append((now, rows, made, tokens))
+        span = min(max((now - self._started) / 2, _SHORTEST), _LONGEST)
+        while len(self._samples) > 2 and self._samples[1][0] <= now - span:
+            self._samples.popleft()
+        then, rows_then, made_then, tokens_then = self._samples[0]
+        seconds = max(now - then, 1e-9)
+        state = [f"{(made - made_then) / seconds:.1f} captions/s"]
+        if total is not None and rows > rows_then:
+            state.append(f"{tqdm.format_interval((total - rows) * seconds / (rows - rows_then))} left")
+        if tokens:
+            state.append(f"{(tokens - tokens_then) / seconds:.0f} tokens/s")
+        state.append(f"{accepted:.0%} accepted")
+        if not self._lines:
+            self._bar.total, self._bar.n = total, rows
+            self._bar.set_postfix_str(", ".join(state))
+        elif now - self._started >= self._due[0] or (force and self._due[0] > _FIRST_LINES[0]):
+            while self._due and self._due[0] <= now - self._started:
+                self._due.popleft()
+            if not self._due:
+                self._due.append(now - self._started + _LINE_EVERY)
+            of = "" if total is None else f" of about {total} ({rows / max(1, total):.0%})"
+            print(f"build: {rows} rows{of}, {', '.join(state)}", file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
