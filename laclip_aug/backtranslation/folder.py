@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from laclip_aug.errors import ConfigurationError, ModelError
@@ -52,7 +53,7 @@ def model_files(folder: Path) -> list[str]:
     if not (folder / "model.bin").is_file():
         raise ModelError(
             f"{folder} holds no converted translation model (no model.bin); convert one with: "
-            f"laclip-aug translate convert SOURCE_DIR {folder}"
+            f"laclip-aug translate convert SOURCE_DIR {quote(str(folder))}"
         )
     names = {"model.bin", "config.json", *PIECES}
     return sorted(f.name for f in folder.iterdir() if f.name in names or "vocabulary" in f.name)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from laclip_aug.cli.build import add_input_arguments, input_options
 
@@ -124,7 +125,7 @@ def _show(args: argparse.Namespace) -> int:
         record = find(directory, args.caption)
         if record is None:
             raise CacheMissError(
-                f"the cache does not know {args.caption!r}; try: laclip-aug cache show {directory} --head 5"
+                f"the cache does not know {args.caption!r}; try: laclip-aug cache show {quote(str(directory))} --head 5"
             )
         records = [record]
     elif args.head is not None:
