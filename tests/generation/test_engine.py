@@ -17,6 +17,7 @@ from scipy.stats import chisquare
 from laclip_aug.errors import ConfigurationError, ModelError
 from laclip_aug.generation.backend import Completion, Job, Sampling, first_line
 from laclip_aug.generation.llamacpp import LlamaCppBackend, PlainLlamaBackend
+from laclip_aug.generation.scheduler import Feed
 
 PREFIX = "write image captions differently,\n\na red dog => the dog is red\n\na small boat => a photo of a boat"
 HOSTILE = [
@@ -307,6 +308,27 @@ def test_fewer_prefixes_stay_where_memory_is_short(tiny_gguf: Path, monkeypatch:
     monkeypatch.setattr("os.sysconf", lambda name: 1 if name == "SC_PAGE_SIZE" else 8 * 10 * 512 * cell + 100)
     engine = LlamaCppBackend(tiny_gguf, SAMPLED, n_ctx=512, n_slots=2, n_threads=1)
     assert (engine.model.cell_bytes, engine.settings.n_prefixes) == (cell, 10)
+    engine.close()
+
+
+def test_idle_neighbours_read_along_in_the_reproducible_mode(tiny_gguf: Path) -> None:
+    """A gap, or a lone sequence, would be computed in parts of other shapes, and so with other roundings."""
+    engine = LlamaCppBackend(tiny_gguf, SAMPLED, n_ctx=512, n_slots=6, n_threads=1)
+    step, idle = engine._decoder.step, 0
+
+    def watched(feeds: list[Feed]) -> object:
+        nonlocal idle
+        slots = [feed.slot for feed in feeds]
+        if all(len(feed.tokens) == 1 for feed in feeds):  # else it is a prefix, or a long prompt, by itself
+            assert len(slots) >= 2 and slots == list(range(slots[0], slots[0] + len(slots)))
+            idle += sum(slot not in engine._scheduler._running for slot in slots)
+        return step(feeds)
+
+    engine._decoder.step = watched  # type: ignore[assignment]
+    found = texts(engine.complete(make_jobs([f"a dog and {n} cats" for n in range(9)])))
+    assert len(found) == 9 and idle > 0
+    held = [len(prefix or ()) for prefix in engine._scheduler._held]
+    assert engine._decoder._lengths[:6] == held  # what the idle ones read is gone again
     engine.close()
 
 
