@@ -16,6 +16,7 @@ from laclip_aug.backtranslation.ctranslate import Decoding
 from laclip_aug.backtranslation.pivots import Pivot, load_pivots
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.quality.checks import TEXT_REASONS, Candidate, folded, reason_against
+from laclip_aug.quality.cleaning import as_clip_reads
 from laclip_aug.quality.content import share_kept
 
 _VERSION = 1  # of the procedure below; part of the fingerprint
@@ -121,11 +122,12 @@ class BackTranslationAugmenter(CaptionAugmenter):
         rewrites: list[list[Rewrite]] = [[] for _ in captions]
         rejections: list[list[Rejection]] = [[] for _ in captions]
         tokens = [0] * len(captions)
-        empty = [not folded(caption) for caption in captions]
+        read = [as_clip_reads(caption) for caption in captions]  # &amp; is no word to translate
+        empty = [not folded(text) for text in read]
         for place, pivot in enumerate(self.pivots):
             wanted = len(range(place, n, len(self.pivots)))
             others = [[rewrite.text for rewrite in made] for made in rewrites]
-            trips = [_Trip(caption, other) for caption, other in zip(captions, others, strict=True)]
+            trips = [_Trip(text, other) for text, other in zip(read, others, strict=True)]
             for attempt in range(self.retries + 1):
                 needy = [t for t, nothing in zip(trips, empty, strict=True) if not nothing and len(t.texts) < wanted]
                 self._attempt(pivot, needy, wanted, attempt, seed)

@@ -299,3 +299,11 @@ def test_bad_options_say_what_to_do(options: dict[str, Any], message: str) -> No
 def test_a_missing_model_names_the_converter(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="laclip-aug translate convert"):
         create_augmenter("back-translation", pivots=[f"fr={tmp_path}"])
+
+
+def test_escapes_of_the_web_are_undone_and_the_key_stays() -> None:
+    there, back = {"dogs & cats run": ["Hunde und Katzen rennen"]}, {"Hunde und Katzen rennen": ["dogs and cats run"]}
+    outcome = only(list(german(there, back).outcomes(["dogs &amp;amp; cats run"], 1, 0)))
+    assert outcome.caption == "dogs &amp;amp; cats run"
+    assert [r.text for r in outcome.rewrites] == ["dogs and cats run"]
+    assert only(list(german({}, {}).outcomes(["&nbsp;"], 1, 0))).rejections[0].reason == "source-empty"
