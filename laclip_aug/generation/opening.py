@@ -15,10 +15,16 @@ BACKENDS: dict[str, tuple[str, ...]] = {
     "http": HTTP_OPTIONS,
 }
 """Name → the options that it takes besides the model and the sampling."""
+_CLASSES = {
+    "llama.cpp": "laclip_aug.generation.llamacpp:LlamaCppBackend",
+    "llama.cpp-plain": "laclip_aug.generation.llamacpp:PlainLlamaBackend",
+}
 
 
 def open_backend(name: str, model: str | None, sampling: Sampling, options: dict[str, Any]) -> Backend:
     """The engine ``name`` with ``model`` loaded; ``options`` at None keep the engine's defaults.
+
+    llama.cpp runs in a child process; a backend that is made directly runs in this one.
 
     Raises:
         UnknownNameError: there is no such engine; suggests the nearest.
@@ -46,8 +52,6 @@ def open_backend(name: str, model: str | None, sampling: Sampling, options: dict
         return HTTPBackend(given.pop("base_url"), model, sampling, **given)
     if model is None:
         raise ConfigurationError(f"backend {name!r} needs a model; pass --model PATH or --model hf:REPO/FILE")
-    from laclip_aug.generation import llamacpp
+    from laclip_aug.generation.child import ChildBackend
 
-    if name == "llama.cpp":
-        return llamacpp.LlamaCppBackend(model, sampling, **given)
-    return llamacpp.PlainLlamaBackend(model, sampling, **given)
+    return ChildBackend(_CLASSES[name], model, sampling, **given)
