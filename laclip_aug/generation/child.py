@@ -50,6 +50,7 @@ class ChildBackend:
         self._numbers, self._runs = count(1), count(1)
         self._ended_by: dict[str, str] = {}  # body → what it did
         self._description: dict[str, Any] | None = None
+        self._provenance: dict[str, Any] = {}
         self._cut_before, self._cut_now = 0, 0
         self.settings = Settings(**self._ready().settings)
 
@@ -61,6 +62,10 @@ class ChildBackend:
     def describe(self) -> dict[str, Any]:
         """What the engine in the child says of itself."""
         return dict(self._description or {})
+
+    def provenance(self) -> dict[str, Any]:
+        """What the engine in the child ran with, as far as that cannot change what is asked for."""
+        return dict(self._provenance)
 
     def complete(self, jobs: Iterable[Job]) -> Iterator[Completion]:
         """One completion per job, in any order; reads at most a quarter more jobs ahead than there are slots.
@@ -178,7 +183,7 @@ class ChildBackend:
             if self._description is not None and process.description != self._description:
                 process.close()
                 raise ModelError("the model file was changed while it was in use; start again")
-            self._description, self._process = process.description, process
+            self._description, self._provenance, self._process = process.description, process.provenance, process
         return self._process
 
 

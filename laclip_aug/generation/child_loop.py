@@ -68,7 +68,7 @@ class _Loop:
         except Exception as error:
             self._say_error(0, error)
             return
-        self.say("ready", backend.describe(), asdict(backend.settings))
+        self.say("ready", backend.describe(), backend.provenance(), asdict(backend.settings))
         while True:
             message = self._inbox.get()
             if message[0] == "run":  # all else belongs to a run that has ended before its time

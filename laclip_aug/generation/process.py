@@ -28,8 +28,8 @@ class Died(Exception):
 class EngineProcess:
     """A child that has loaded ``target`` (``module:name``) with ``arguments``.
 
-    ``description`` and ``settings`` are the engine's; ``ended`` once it has gone. What the child writes to its
-    standard error appears in ours.
+    ``description``, ``provenance`` and ``settings`` are the engine's; ``ended`` once it has gone. What the child writes
+    to its standard error appears in ours.
 
     Raises:
         what the engine's constructor raised; ModelError if the child ended first.
@@ -57,7 +57,7 @@ class EngineProcess:
             kind, *message = self.receive()
             if kind == "error":
                 raise unpack_error(message[1])
-            self.description, self.settings = message
+            self.description, self.provenance, self.settings = message
         except Died as died:
             self.close()
             raise ModelError(

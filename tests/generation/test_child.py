@@ -78,6 +78,7 @@ def test_a_child_says_what_the_engine_says(
     assert caplog.text.count("a caption was shortened to fit n_ctx = 256") == 2  # once by either
     assert child.cut == inside.cut > 0
     assert child.describe() == inside.describe()
+    assert child.provenance() == inside.provenance()
     assert child.settings == inside.settings
     assert child.sampling == SAMPLING
     assert list(child.complete([])) == []
@@ -87,7 +88,7 @@ def test_the_command_lines_engines_run_in_a_child(tiny_gguf: Path) -> None:
     for name in ("llama.cpp", "llama.cpp-plain"):
         backend = open_backend(name, str(tiny_gguf), SAMPLING, {"n_threads": 1, "n_ctx": 256, "n_slots": None})
         assert isinstance(backend, ChildBackend)
-        assert backend.describe()["backend"] == name
+        assert backend.provenance()["backend"] == name
         assert [c.finish != "error" for c in backend.complete(make_jobs(["a dog"]))] == [True]
         backend.close()
 
