@@ -1,0 +1,60 @@
+"""Signals that look at the caption's image, with any open_clip model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from laclip_aug import openclip
+from laclip_aug.errors import ConfigurationError
+from laclip_aug.quality.signals import UNKNOWN, Signal, TextPair
+
+_PAIRS = 256
+
+
+class Clip(Signal):
+    """Cosine of text and image, -1 to 1, by an open_clip model: clip(MODEL:PRETRAINED)."""
+
+    needs = "images"
+
+    def __init__(self, model: str = "") -> None:
+        if not model:
+            raise ConfigurationError("clip needs a model: clip(ViT-B-32:laion2b_s34b_b79k), or clip(ViT-B-32:FILE.pt)")
+        self._model = openclip.image_text_model(model)
+
+    def measure(self, pairs: Sequence[TextPair]) -> list[float]:
+        """The cosine of each pair; unknown where there is no image or it cannot be decoded."""
+        return [number for slab in self._slabs(pairs) for number in self.compare(*slab)]
+
+    def compare(self, captions: list[float], texts: list[float]) -> list[float]:
+        """The numbers of some pairs from the cosines of their images with captions and with texts."""
+        return texts
+
+    def _slabs(self, pairs: Sequence[TextPair]) -> Iterator[tuple[list[float], list[float]]]:
+        """Cosines of the images with the captions and with the texts; each image is read once."""
+        groups = [list(group) for _, group in groupby(pairs, key=lambda pair: (pair.caption, pair.image))]
+        at = 0
+        while at < len(groups):
+            slab = [groups[at]]
+            at += 1
+            while at < len(groups) and sum(map(len, slab)) < _PAIRS:
+                slab.append(groups[at])
+                at += 1
+            images = self._model.encode_images([None if group[0].image is None else group[0].image() for group in slab])
+            captions = self._model.encode_texts([group[0].caption for group in slab])
+            texts = self._model.encode_texts([pair.text for group in slab for pair in group])
+            owners = [number for number, group in enumerate(slab) for _ in group]
+            found: tuple[list[float], list[float]] = ([], [])
+            for text, owner in zip(texts, owners, strict=True):
+                image = images[owner]
+                found[0].append(UNKNOWN if image is None else float(image @ captions[owner]))
+                found[1].append(UNKNOWN if image is None else float(image @ text))
+            yield found
+
+
+class ClipGain(Clip):
+    """How much better the text fits the image than the caption does: difference of the cosines, -2 to 2."""
+
+    def compare(self, captions: list[float], texts: list[float]) -> list[float]:
+        """The differences."""
+        return [text - caption for caption, text in zip(captions, texts, strict=True)]

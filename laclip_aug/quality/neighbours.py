@@ -1,0 +1,123 @@
+"""Signals that compare a text with all others of a shard: character n-grams, and faiss to search.
+
+Texts become vectors without a model and without fitting: counts of character 3- to 5-grams within words, hashed to
+2^18 places, projected to 256 dimensions by a fixed sparse random matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from laclip_aug.errors import MissingExtraError
+from laclip_aug.quality.signals import Signal, TextPair
+
+DIMENSIONS = 256
+_PLACES = 2**18
+_EXACT = 1 << 13  # vectors up to which every one is compared
+_NEAREST = 10
+_SEED = 0
+
+
+class NGrams(Signal):
+    """Cosine of the two texts' character n-grams (hashed, projected), about -0.2 to 1."""
+
+    def __init__(self) -> None:
+        self._embed = _Embedding()
+
+    def measure(self, pairs: Sequence[TextPair]) -> list[float]:
+        """The cosine of each pair; 0 if either text has no letter."""
+        captions = self._embed([pair.caption for pair in pairs])
+        texts = self._embed([pair.text for pair in pairs])
+        return [float(number) for number in (captions * texts).sum(axis=1)]
+
+
+class Rank(Signal):
+    """Place of the text's own caption among the captions of its shard by n-grams: 1 is nearest, 11 beyond the tenth."""
+
+    needs = "texts"
+
+    def __init__(self) -> None:
+        self._embed = _Embedding()
+
+    def measure(self, pairs: Sequence[TextPair]) -> list[float]:
+        """The place of each pair's caption among the distinct captions of ``pairs``."""
+        places = {caption: place for place, caption in enumerate(dict.fromkeys(pair.caption for pair in pairs))}
+        captions = self._embed(list(places))
+        texts = self._embed([pair.text for pair in pairs])
+        near = _search(captions, texts, _NEAREST)
+        own = np.array([places[pair.caption] for pair in pairs])
+        hits = near == own[:, None]
+        return [float(row.argmax()) + 1 if row.any() else _NEAREST + 1.0 for row in hits]
+
+
+class Neighbours(Signal):
+    """Cosine by n-grams of the text with the nearest text before it in its shard, of any caption; high is a duplicate."""
+
+    needs = "texts"
+
+    def __init__(self) -> None:
+        self._embed = _Embedding()
+
+    def measure(self, pairs: Sequence[TextPair]) -> list[float]:
+        """The greatest cosine with one of the ten nearest that stand before it; 0 if none of them does."""
+        texts = self._embed([pair.text for pair in pairs])
+        near = _search(texts, texts, _NEAREST)
+        found = []
+        for place, row in enumerate(near):
+            before = [int(other) for other in row if 0 <= other < place]
+            found.append(max((float(texts[place] @ texts[other]) for other in before), default=0.0))
+        return found
+
+
+class _Embedding:
+    """Texts to unit vectors ``[n, 256]``."""
+
+    def __init__(self) -> None:
+        try:
+            from sklearn.feature_extraction.text import HashingVectorizer
+            from sklearn.random_projection import SparseRandomProjection
+        except ImportError as error:
+            raise MissingExtraError("quality", "sklearn") from error
+        self._hash: Any = HashingVectorizer(
+            analyzer="char_wb", ngram_range=(3, 5), n_features=_PLACES, alternate_sign=False, dtype=np.float32
+        )
+        self._project: Any = SparseRandomProjection(DIMENSIONS, random_state=_SEED)
+        self._project.fit(np.zeros((1, _PLACES), np.float32))
+
+    def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        # a caption stands beside each of its texts: each distinct text is embedded once
+        places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        if not places:
+            return np.zeros((0, DIMENSIONS), np.float32)
+        hashed = self._hash.transform([text.encode("utf-8", "replace").decode() for text in places])
+        vectors = np.ascontiguousarray(self._project.transform(hashed).toarray(), dtype=np.float32)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        return vectors[[places[text] for text in texts]]
+
+
+def _search(
+    base: npt.NDArray[np.float32], queries: npt.NDArray[np.float32], count: int
+) -> npt.NDArray[np.int64]:
+    """Places in ``base`` of the ``count`` nearest to each query, best first, -1 where there are fewer.
+
+    Every vector is compared up to 8,192; beyond, those in the 8 nearest of some hundred cells, which misses few.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingExtraError("quality", "faiss") from error
+    if len(base) <= _EXACT:
+        index: Any = faiss.IndexFlatIP(DIMENSIONS)
+    else:
+        cells = int(len(base) ** 0.5)
+        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(DIMENSIONS), DIMENSIONS, cells, faiss.METRIC_INNER_PRODUCT)
+        index.nprobe = 8
+        index.cp.seed = _SEED
+        index.train(base[np.linspace(0, len(base) - 1, min(len(base), 40 * cells)).astype(np.int64)])
+    index.add(base)
+    near: npt.NDArray[np.int64] = index.search(queries, count)[1]
+    return near

@@ -1,0 +1,129 @@
+"""Signals: numbers that tell whether a text is true to its caption, each under a name.
+
+A signal is a function ``(caption, text) -> float``, or a subclass of :class:`Signal` where many pairs at once are
+cheaper or a model is needed. Either is registered as an entry point; those that ship with this package are, too::
+
+    [project.entry-points."laclip_aug.signals"]
+    shared-letters = "my_package:shared_letters"
+
+``shared-letters>=0.5`` is then a condition that a gate knows (:mod:`laclip_aug.quality.gate`). The first line of the
+docstring is what ``cache filter --signals`` prints as the meaning.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from typing import ClassVar
+
+from laclip_aug.errors import ConfigurationError, UnknownNameError
+
+ENTRY_POINT_GROUP = "laclip_aug.signals"
+
+UNKNOWN = float("nan")
+"""What a signal answers where it cannot be measured, such as a likelihood that nobody kept."""
+
+_REFERENCE = re.compile(r"([a-z][a-z0-9-]*)(?:\((.+)\))?")
+
+
+@dataclass(frozen=True, slots=True)
+class TextPair:
+    """A text that may stand for a caption, with what else is known of the two.
+
+    ``log_likelihood`` is the mean log-probability of the text's tokens, in nats, under the model that wrote it. ``image``
+    reads the encoded file of the caption's image.
+    """
+
+    caption: str
+    text: str
+    log_likelihood: float | None = None
+    image: Callable[[], bytes] | None = None
+
+
+class Signal(ABC):
+    """One number for each pair; higher is better, or as its first line says.
+
+    ``needs`` tells what it looks at besides the pair: ``""``, ``"texts"`` (the other pairs of the call, such as all of a
+    shard) or ``"images"``.
+    """
+
+    needs: ClassVar[str] = ""
+
+    def learn(self, captions: Iterable[str]) -> None:  # noqa: B027 (to be overridden, or not)
+        """Look at all captions of a corpus, once and before anything is measured."""
+
+    @abstractmethod
+    def measure(self, pairs: Sequence[TextPair]) -> list[float]:
+        """The numbers of ``pairs``, in their order; ``UNKNOWN`` where there is none."""
+
+
+class _Function(Signal):
+    """A plain function as a signal."""
+
+    def __init__(self, function: Callable[[str, str], float]) -> None:
+        self._function = function
+
+    def measure(self, pairs: Sequence[TextPair]) -> list[float]:
+        return [float(self._function(pair.caption, pair.text)) for pair in pairs]
+
+
+def signal_names() -> list[str]:
+    """The registered names, sorted."""
+    return sorted(_registered())
+
+
+def meaning_of(name: str) -> str:
+    """What a registered signal says, in one line."""
+    return (inspect.getdoc(_registered()[name].load()) or "").split("\n")[0]
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """``"clip(ViT-B-32)"`` is ``("clip", "ViT-B-32")``, ``"words"`` is ``("words", "")``.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise ConfigurationError(f"{reference!r} names no signal; write NAME or NAME(MODEL), such as words")
+    return match[1], match[2] or ""
+
+
+def create_signal(reference: str) -> Signal:
+    """The signal that ``reference`` names, with the model in parentheses if it has one.
+
+    Raises:
+        UnknownNameError: nothing is registered under the name; suggests the nearest.
+        ConfigurationError: a model is given to a signal that takes none, or the entry point is no signal.
+        MissingExtraError: the signal needs an optional dependency.
+    """
+    name, model = split_reference(reference)
+    known = _registered()
+    if name not in known:
+        raise UnknownNameError("signal", name, known)
+    loaded = known[name].load()
+    is_class = isinstance(loaded, type) and issubclass(loaded, Signal)
+    if not is_class and not inspect.isfunction(loaded):
+        raise ConfigurationError(f"signal {name!r} names {loaded!r}, neither a function nor a Signal; fix its package")
+    make = loaded if is_class else partial(_Function, loaded)
+    if not model:
+        return make()
+    if not is_class or not inspect.signature(loaded).parameters:
+        raise ConfigurationError(f"signal {name!r} takes no model; write {name} without ({model})")
+    return make(model)
+
+
+def _registered() -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        other = found.setdefault(entry.name, entry)
+        if other.value != entry.value:
+            raise ConfigurationError(
+                f"signal {entry.name!r} is registered twice ({other.value}, {entry.value}); uninstall one package"
+            )
+    return found

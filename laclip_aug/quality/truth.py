@@ -1,0 +1,104 @@
+"""The word-level signals in one: how likely a text is true to its caption, by a logistic model.
+
+The weights in ``truth.json`` were fitted to rewrites judged by eye (``benchmarks/quality/fit.py``; how well it tells
+them apart is in ``benchmarks/results/quality.md``). It needs no model: what words are like comes from the vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from laclip_aug.quality.signals import Signal, TextPair
+from laclip_aug.quality.stems import shipped, stems_of, words_of
+from laclip_aug.quality.words import Tfidf, shares, words
+
+FILE = Path(__file__).parent / "truth.json"
+
+
+class Truth(Signal):
+    """Probability that the text is true to its caption, 0 to 1, by a small model of the word-level signals."""
+
+    def __init__(self) -> None:
+        fitted = _fitted()
+        self._names: list[str] = fitted["features"]
+        self._weights, self._bias = np.array(fitted["weights"]), float(fitted["bias"])
+
+    def measure(self, pairs: Sequence[TextPair]) -> list[float]:
+        """The probability for each pair."""
+        if not pairs:
+            return []
+        rows = [features(pair.caption, pair.text) for pair in pairs]
+        logits = np.array([[row[name] for name in self._names] for row in rows]) @ self._weights + self._bias
+        return [float(number) for number in 1 / (1 + np.exp(-logits))]
+
+
+def features(caption: str, text: str) -> dict[str, float]:
+    """What the model looks at; each is about from -2 to 2 on ordinary captions and bounded on others.
+
+    ``likeness`` of a content word of the text is 1 if the caption has it, else the greatest cosine with one of the
+    caption's; ``worst`` is the mean of the two least. ``uncovered`` is the same of the caption's words in the text.
+    ``adjacent`` is the share of the text's neighbouring content words that are neighbours in the caption, ``phrases``
+    the same with all words. ``new`` and ``lost`` count content words, ``longer`` is the log of the lengths' ratio.
+    """
+    before, after = stems_of(caption), stems_of(text)
+    kept, invented = shares(caption, text)
+    likeness, covered = sorted(_likeness(after, before)), sorted(_likeness(before, after))
+    rarity = shipped().rarity
+    own = set(before)
+    return {
+        "words": words(caption, text),
+        "tfidf": _TFIDF.measure([TextPair(caption, text)])[0],
+        "kept": kept,
+        "invented": invented,
+        "rarest": max((rarity(stem) for stem in after if stem not in own), default=0.0) / 5,
+        "likeness": _mean(likeness),
+        "worst": _mean(likeness[:2]),
+        "uncovered": 1 - _mean(covered),
+        "new": min(len(set(after) - own), 10) / 5,
+        "lost": min(len(own - set(after)), 10) / 5,
+        "adjacent": _pairs_kept(before, after),
+        "phrases": _pairs_kept(tuple(words_of(caption)), tuple(words_of(text))),
+        "longer": max(-2.0, min(2.0, math.log((1 + len(words_of(text))) / (1 + len(words_of(caption)))))),
+    }
+
+
+_TFIDF = Tfidf()
+
+
+def _likeness(words: Sequence[str], others: Sequence[str]) -> list[float]:
+    """For each distinct stem of ``words`` 1 if it is among ``others``, else the greatest cosine with one of them."""
+    vocabulary, there = shipped(), set(others)
+    new = [stem for stem in dict.fromkeys(words) if stem not in there]
+    found = [1.0] * (len(set(words)) - len(new))
+    known = [row for stem in there if (row := vocabulary.rows.get(stem)) is not None]
+    for stem in new:
+        row = vocabulary.rows.get(stem)
+        if row is None or not known:
+            found.append(0.0)
+        else:
+            found.append(float((vocabulary.vectors[known] @ vocabulary.vectors[row]).max()))
+    return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean; 1 of none, since nothing then lacks a match."""
+    return sum(values) / len(values) if values else 1.0
+
+
+def _pairs_kept(before: Sequence[str], after: Sequence[str]) -> float:
+    there = set(zip(before, before[1:], strict=False))
+    made = list(zip(after, after[1:], strict=False))
+    return sum(pair in there for pair in made) / len(made) if made else 0.0
+
+
+@lru_cache(maxsize=1)
+def _fitted() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(FILE.read_text(encoding="ascii"))
+    return found
