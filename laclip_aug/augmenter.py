@@ -38,11 +38,17 @@ class Rewrite:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A text that was not accepted, with the name of the reason."""
+    """A text that was not accepted, with the name of the reason.
+
+    If a gate refused it (``laclip_aug.quality.gate``), the reason is the signal's name, ``value`` is what the signal
+    said, and ``place`` is where the text belongs among the caption's texts, so that another gate can bring it back.
+    """
 
     source: str
     reason: str
     text: str = ""
+    value: float | None = None
+    place: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,6 +164,60 @@ def merges_file() -> Path:
     return path
 
 
+class ImageTextModel:
+    """A model of open_clip with its preprocessing and tokenizer; vectors ``[D]`` have unit length."""
+
+    def __init__(self, name: str, pretrained: str) -> None:
+        make = _module("open_clip").create_model_and_transforms
+        model, _, self._preprocess = make(name, pretrained=pretrained or None)
+        self._model, self._tokenize = model.eval(), _module("open_clip").get_tokenizer(name)
+
+    def encode_images(self, files: Sequence[bytes | None]) -> list[Any]:
+        """The vector of each encoded image file; None where there is none, or it cannot be decoded."""
+        pixels = [None if file is None else self._decoded(file) for file in files]
+        return self._vectors(self._model.encode_image, pixels)
+
+    def encode_texts(self, texts: Sequence[str]) -> list[Any]:
+        """The vector of each text; what is over the model's context is cut."""
+        printable = [text.encode("utf-8", "replace").decode() for text in texts]
+        return self._vectors(self._model.encode_text, list(self._tokenize(printable)) if printable else [])
+
+    def _decoded(self, file: bytes) -> Any:
+        from PIL import Image
+
+        try:
+            return self._preprocess(Image.open(io.BytesIO(file)).convert("RGB"))
+        except (OSError, ValueError, SyntaxError):  # what Pillow raises on a file that is no image, or damaged
+            return None
+
+    def _vectors(self, encode: Callable[..., Any], rows: Sequence[Any]) -> list[Any]:
+        import torch
+
+        there = [row for row in rows if row is not None]
+        if not there:
+            return [None] * len(rows)
+        with torch.inference_mode():
+            found = iter(encode(torch.stack(there), normalize=True).float())
+        return [None if row is None else next(found) for row in rows]
+
+
+def image_text_model(reference: str) -> ImageTextModel:
+    """The model ``NAME:PRETRAINED`` (a tag or a file of weights), ``NAME``, ``hf-hub:REPO`` or ``local-dir:DIR``.
+
+    Raises:
+        ConfigurationError: open_clip has no such model, or its weights cannot be loaded.
+    """
+    own = reference.startswith(("hf-hub:", "local-dir:"))
+    name, _, pretrained = (reference, "", "") if own else reference.partition(":")
+    try:
+        return ImageTextModel(name, pretrained)
+    except (RuntimeError, OSError, ValueError, KeyError, AssertionError) as error:
+        raise ConfigurationError(
+            f"open_clip cannot make {reference!r} ({error}); write NAME:PRETRAINED as open_clip.list_pretrained() "
+            "lists them, NAME:FILE, or hf-hub:REPO"
+        ) from error
+
+
 @contextmanager
 def _cpu_data_parallel() -> Iterator[None]:
     """Let the trainer run on several CPU processes.

@@ -18,9 +18,9 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from benchmarks.quality.halves import to_choose_on
 from tqdm import tqdm
 
+from benchmarks.quality.halves import to_choose_on
 from laclip_aug.quality.models import model_folder
 from laclip_aug.quality.stems import FUNCTION_WORDS, stem, stems_of, words_of
 

@@ -1,9 +1,10 @@
 """Gates: which texts may stand for their captions, as conditions on signals.
 
-``"words>=0.2 tfidf>=0.4"`` keeps a text if its ``words`` is at least 0.2 and its ``tfidf`` at least 0.4. The conditions
-are asked in their order: the first that a text fails is the reason for its refusal, and what comes after is not
-measured for it, so cheap signals belong before costly ones. A model goes in parentheses: ``clip(ViT-B-32:openai)>=0.2``.
-A number that is not known (a likelihood that nobody kept, an image that is not at hand) refuses nothing.
+``"words>=0.2 tfidf>=0.4"`` keeps a text if its ``words`` is at least 0.2 and its ``tfidf`` at least 0.4. Conditions are
+asked in their order: the first that a text fails is the reason for its refusal, and what comes after is not
+measured for it, so cheap signals belong before costly ones. A model goes in parentheses, as in
+``clip(ViT-B-32:openai)>=0.2``. A number that is not known (a likelihood that nobody kept, an image that is not at hand)
+refuses nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from dataclasses import dataclass
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.quality.signals import Signal, TextPair, create_signal, split_reference
 
-_CONDITION = re.compile(r"\s*,?\s*([^\s(<>=,]+(?:\([^()]*\))?)\s*(>=|<=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)(?![\w.])")
+_CONDITION = re.compile(
+    r"\s*,?\s*([^\s(<>=,]+(?:\([^()]*\))?)\s*(>=|<=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)(?![\w.])"
+)
 _DIGITS = 4  # values are compared and kept as they are shown, so that a later gate decides alike
 
 

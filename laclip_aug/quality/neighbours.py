@@ -55,7 +55,7 @@ class Rank(Signal):
 
 
 class Neighbours(Signal):
-    """Cosine by n-grams of the text with the nearest text before it in its shard, of any caption; high is a duplicate."""
+    """Cosine by n-grams of the text with the nearest text before it in its shard, of any caption; high repeats."""
 
     needs = "texts"
 
@@ -99,9 +99,7 @@ class _Embedding:
         return vectors[[places[text] for text in texts]]
 
 
-def _search(
-    base: npt.NDArray[np.float32], queries: npt.NDArray[np.float32], count: int
-) -> npt.NDArray[np.int64]:
+def _search(base: npt.NDArray[np.float32], queries: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
     """Places in ``base`` of the ``count`` nearest to each query, best first, -1 where there are fewer.
 
     Every vector is compared up to 8,192; beyond, those in the 8 nearest of some hundred cells, which misses few.

@@ -17,7 +17,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import ClassVar
 
@@ -35,8 +34,8 @@ _REFERENCE = re.compile(r"([a-z][a-z0-9-]*)(?:\((.+)\))?")
 class TextPair:
     """A text that may stand for a caption, with what else is known of the two.
 
-    ``log_likelihood`` is the mean log-probability of the text's tokens, in nats, under the model that wrote it. ``image``
-    reads the encoded file of the caption's image.
+    ``log_likelihood`` is the mean log-probability of the text's tokens, in nats, under the model that wrote it.
+    ``image`` reads the encoded file of the caption's image.
     """
 
     caption: str
@@ -48,8 +47,8 @@ class TextPair:
 class Signal(ABC):
     """One number for each pair; higher is better, or as its first line says.
 
-    ``needs`` tells what it looks at besides the pair: ``""``, ``"texts"`` (the other pairs of the call, such as all of a
-    shard) or ``"images"``.
+    ``needs`` tells what it looks at besides the pair: ``""``, ``"texts"`` (the other pairs of the call, such as all of
+    a shard) or ``"images"``.
     """
 
     needs: ClassVar[str] = ""
@@ -110,12 +109,12 @@ def create_signal(reference: str) -> Signal:
     is_class = isinstance(loaded, type) and issubclass(loaded, Signal)
     if not is_class and not inspect.isfunction(loaded):
         raise ConfigurationError(f"signal {name!r} names {loaded!r}, neither a function nor a Signal; fix its package")
-    make = loaded if is_class else partial(_Function, loaded)
-    if not model:
-        return make()
-    if not is_class or not inspect.signature(loaded).parameters:
+    if model and not (is_class and inspect.signature(loaded).parameters):
         raise ConfigurationError(f"signal {name!r} takes no model; write {name} without ({model})")
-    return make(model)
+    if not is_class:
+        return _Function(loaded)
+    found: Signal = loaded(model) if model else loaded()
+    return found
 
 
 def _registered() -> dict[str, EntryPoint]:

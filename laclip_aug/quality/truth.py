@@ -1,4 +1,4 @@
-"""The word-level signals in one: how likely a text is true to its caption, by a logistic model.
+"""Words and what they are like in one: how likely a text is true to its caption, by a logistic model.
 
 The weights in ``truth.json`` were fitted to rewrites judged by eye (``benchmarks/quality/fit.py``; how well it tells
 them apart is in ``benchmarks/results/quality.md``). It needs no model: what words are like comes from the vocabulary.
@@ -7,7 +7,6 @@ them apart is in ``benchmarks/results/quality.md``). It needs no model: what wor
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from laclip_aug.quality.signals import Signal, TextPair
-from laclip_aug.quality.stems import shipped, stems_of, words_of
-from laclip_aug.quality.words import Tfidf, shares, words
+from laclip_aug.quality.stems import shipped, stems_of
+from laclip_aug.quality.words import words
 
 FILE = Path(__file__).parent / "truth.json"
 
 
 class Truth(Signal):
-    """Probability that the text is true to its caption, 0 to 1, by a small model of the word-level signals."""
+    """Probability that the text is true to its caption, 0 to 1, by words kept and the likeness of new ones."""
 
     def __init__(self) -> None:
         fitted = _fitted()
@@ -40,36 +39,13 @@ class Truth(Signal):
 
 
 def features(caption: str, text: str) -> dict[str, float]:
-    """What the model looks at; each is about from -2 to 2 on ordinary captions and bounded on others.
+    """What the model looks at, each about from -2 to 1.
 
-    ``likeness`` of a content word of the text is 1 if the caption has it, else the greatest cosine with one of the
-    caption's; ``worst`` is the mean of the two least. ``uncovered`` is the same of the caption's words in the text.
-    ``adjacent`` is the share of the text's neighbouring content words that are neighbours in the caption, ``phrases``
-    the same with all words. ``new`` and ``lost`` count content words, ``longer`` is the log of the lengths' ratio.
+    ``words`` is the signal of that name. The likeness of a content word of the text is 1 if the caption has it, else
+    its greatest cosine with one of the caption's: ``likeness`` is the mean, ``worst`` that of the two least.
     """
-    before, after = stems_of(caption), stems_of(text)
-    kept, invented = shares(caption, text)
-    likeness, covered = sorted(_likeness(after, before)), sorted(_likeness(before, after))
-    rarity = shipped().rarity
-    own = set(before)
-    return {
-        "words": words(caption, text),
-        "tfidf": _TFIDF.measure([TextPair(caption, text)])[0],
-        "kept": kept,
-        "invented": invented,
-        "rarest": max((rarity(stem) for stem in after if stem not in own), default=0.0) / 5,
-        "likeness": _mean(likeness),
-        "worst": _mean(likeness[:2]),
-        "uncovered": 1 - _mean(covered),
-        "new": min(len(set(after) - own), 10) / 5,
-        "lost": min(len(own - set(after)), 10) / 5,
-        "adjacent": _pairs_kept(before, after),
-        "phrases": _pairs_kept(tuple(words_of(caption)), tuple(words_of(text))),
-        "longer": max(-2.0, min(2.0, math.log((1 + len(words_of(text))) / (1 + len(words_of(caption)))))),
-    }
-
-
-_TFIDF = Tfidf()
+    likeness = sorted(_likeness(stems_of(text), stems_of(caption)))
+    return {"words": words(caption, text), "likeness": _mean(likeness), "worst": _mean(likeness[:2])}
 
 
 def _likeness(words: Sequence[str], others: Sequence[str]) -> list[float]:
@@ -90,12 +66,6 @@ def _likeness(words: Sequence[str], others: Sequence[str]) -> list[float]:
 def _mean(values: Sequence[float]) -> float:
     """The mean; 1 of none, since nothing then lacks a match."""
     return sum(values) / len(values) if values else 1.0
-
-
-def _pairs_kept(before: Sequence[str], after: Sequence[str]) -> float:
-    there = set(zip(before, before[1:], strict=False))
-    made = list(zip(after, after[1:], strict=False))
-    return sum(pair in there for pair in made) / len(made) if made else 0.0
 
 
 @lru_cache(maxsize=1)

@@ -39,3 +39,8 @@ class ShoutAugmenter(CaptionAugmenter):
 
     def describe(self) -> dict[str, object]:
         return {**super().describe(), "mark": self.mark}
+
+
+def shared_letters(caption: str, text: str) -> float:
+    """Share of the letters of either that are in both."""
+    return len(set(caption) & set(text)) / max(1, len(set(caption) | set(text)))

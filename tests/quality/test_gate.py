@@ -1,0 +1,72 @@
+"""Gates: the spec, the order of its conditions, what refuses and what is not known."""
+
+import pytest
+
+from laclip_aug.errors import ConfigurationError, UnknownNameError
+from laclip_aug.quality.gate import Condition, Gate, Refusal, conditions_of
+from laclip_aug.quality.signals import TextPair
+
+
+def test_a_spec_is_read_to_the_letter() -> None:
+    assert conditions_of("words>=0.45 tfidf >= .5,novelty>=1e-1  clip(ViT-B-32:openai)<=-2") == (
+        Condition("words", True, 0.45),
+        Condition("tfidf", True, 0.5),
+        Condition("novelty", True, 0.1),
+        Condition("clip(ViT-B-32:openai)", False, -2),
+    )
+    assert conditions_of("  ") == ()
+    assert str(Gate("words >= 0.450, likelihood>=-1.5")) == "words>=0.45 likelihood>=-1.5"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["words", "words>0.4", "words=0.4", ">=0.4", "words>=0.4x", "words>=", "words>=0.4 and tfidf>=1", "words>=nan",
+     "words>=0.4; tfidf>=1", "words>=1.2.3", "__import__('os')>=1", "words>=0x10"],
+)  # fmt: skip
+def test_what_is_no_condition_is_named(spec: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"is no condition; write SIGNAL>=NUMBER|names no signal"):
+        Gate(spec)
+
+
+def test_a_typo_is_answered_with_the_nearest_name() -> None:
+    with pytest.raises(UnknownNameError, match="unknown signal 'noveltty'; did you mean 'novelty'"):
+        Gate("words>=0.2 noveltty>=0.1")
+
+
+def test_the_first_condition_that_fails_is_the_reason() -> None:
+    # novelty by hand: 2 of 4 words are shared, none of 5, all
+    pairs = [TextPair("a brown dog", text) for text in ("the brown dog", "one cat", "a brown dog")]
+    assert Gate("novelty>=0.4 novelty<=0.6").judge(pairs) == [
+        None,
+        Refusal("novelty", 1.0),
+        Refusal("novelty", 0.0),
+    ]
+    assert Gate("").judge(pairs) == [None, None, None]
+    assert not Gate("")
+
+
+def test_later_conditions_see_only_what_is_left() -> None:
+    gate = Gate("novelty>=0.1 likelihood>=-1")
+    pairs = [TextPair("a dog", "a dog", -9.0), TextPair("a dog", "the dog", -9.0), TextPair("a dog", "one dog")]
+    assert gate.judge(pairs) == [Refusal("novelty", 0.0), Refusal("likelihood", -9.0), None]
+    assert gate.unknown == {"novelty": 0, "likelihood": 1}  # the third is not known, and refuses nothing
+
+
+def test_values_are_compared_as_they_are_shown() -> None:
+    # 1 of 3 words is shared: novelty is 2/3, shown and compared as 0.6667
+    assert Gate("novelty<=0.6667").judge([TextPair("a dog", "a cat")]) == [None]
+    assert Gate("novelty<=0.6666").judge([TextPair("a dog", "a cat")]) == [Refusal("novelty", 0.6667)]
+
+
+def test_what_needs_other_texts_cannot_judge_one_at_a_time() -> None:
+    with pytest.raises(ConfigurationError, match=r"neighbours needs texts.*cache filter"):
+        Gate("words>=0 neighbours<=0.98").without_corpus()
+    assert Gate("words>=0").without_corpus()
+
+
+def test_a_gate_learns_from_a_corpus_that_can_be_read_again() -> None:
+    gate = Gate("tfidf>=0.5")
+    pair = TextPair("dog grass", "dog snow")
+    gate.learn(["dog grass", "dog snow", "dog", "dog cat"])
+    # every caption has the dog: its rarity is log(5/5) = 0, so nothing that counts is shared
+    assert gate.judge([pair]) == [Refusal("tfidf", 0.0)]

@@ -1,0 +1,93 @@
+"""Outcomes divided by gates: what comes back, in which order, and what never does."""
+
+import itertools
+
+from shouting import ShoutAugmenter
+
+from laclip_aug.augmenter import Outcome, Rejection, Rewrite
+from laclip_aug.quality.gate import Gate
+from laclip_aug.quality.gated import GatedAugmenter, candidates, regated
+
+CAPTION = "a brown dog"
+TEXTS = ("a brown dog", "the brown dog", "a dog", "one cat")  # novelty by hand: 0, 2 of 4, 1 of 3, all
+RECORD = Outcome(
+    CAPTION,
+    tuple(Rewrite(source, text) for source, text in zip("xyxy", TEXTS, strict=True)),
+    (Rejection("x", "echo", "A brown dog!"),),
+    tokens=7,
+)
+
+
+def once(record: Outcome, spec: str, wanted: dict[str, int] | None = None) -> Outcome:
+    return regated([record], Gate(spec), wanted)[0]
+
+
+def test_what_is_refused_keeps_signal_value_and_place() -> None:
+    found = once(RECORD, "novelty>=0.4 novelty<=0.9")
+    assert found.rewrites == (Rewrite("y", "the brown dog"),)
+    assert found.rejections == (
+        Rejection("x", "echo", "A brown dog!"),
+        Rejection("x", "novelty", "a brown dog", 0.0, 0),
+        Rejection("x", "novelty", "a dog", 0.3333, 2),
+        Rejection("y", "novelty", "one cat", 1.0, 3),
+    )
+    assert found.tokens == 7
+
+
+def test_any_way_through_gates_ends_where_the_last_gate_says() -> None:
+    specs = ["", "novelty>=0.4", "novelty<=0.4", "novelty>=2", "novelty>=0.1 novelty<=0.6"]
+    direct = {spec: once(RECORD, spec) for spec in specs}
+    assert direct[""] == RECORD
+    for way in itertools.permutations(specs):
+        record = RECORD
+        for spec in way:
+            record = once(record, spec)
+            assert record == direct[spec]
+
+
+def test_texts_that_a_build_refused_fill_the_places_that_are_free() -> None:
+    built = Outcome(
+        CAPTION,
+        (Rewrite("x", "the brown dog"),),
+        (
+            Rejection("y", "novelty", "a dog", 0.3333, 1),
+            Rejection("x", "novelty", "dog a", 0.3333, 2),
+            Rejection("y", "novelty", "A dog", 0.3333, 3),
+        ),
+    )
+    assert once(built, "novelty>=0.4", {"x": 1, "y": 1}) == built
+    found = once(built, "novelty>=0.3", {"x": 1, "y": 1})
+    assert found.rewrites == (Rewrite("x", "the brown dog"), Rewrite("y", "a dog"))
+    assert found.rejections == (
+        Rejection("x", "surplus", "dog a", None, 2),
+        Rejection("y", "surplus", "A dog", None, 3),
+    )
+    more = once(built, "novelty>=0.3", {"x": 1, "y": 2})
+    assert more.rejections[-1] == Rejection("y", "duplicate", "A dog", None, 3)
+    assert once(found, "novelty>=0.4", {"x": 1, "y": 1}) == built
+
+
+def test_a_likelihood_that_refused_is_remembered() -> None:
+    record = Outcome(CAPTION, (), (Rejection("x", "likelihood", "the brown dog", -3.0, 0),))
+    assert once(record, "likelihood>=-1") == record
+    assert once(record, "likelihood>=-4").rewrites == (Rewrite("x", "the brown dog"),)
+
+
+def test_candidates_stand_in_their_places() -> None:
+    assert [text.text for text in candidates(once(RECORD, "novelty>=0.4"))] == list(TEXTS)
+
+
+def test_any_augmenter_may_stand_behind_a_gate() -> None:
+    plain = ShoutAugmenter()
+    gated = GatedAugmenter(plain, Gate("shared-letters>=0.5"))
+    captions = ["a dog", "a cat", "hopeless case"]
+    before = {o.caption: o for o in plain.outcomes(captions, 2, 3)}
+    for outcome in gated.outcomes(captions, 2, 3):
+        texts = [r.text for r in before[outcome.caption].rewrites]
+        # shouted texts are in capitals and share hardly a letter with their captions
+        assert [r.source for r in outcome.rewrites] == ["calm"] * (len(texts) // 2)
+        assert [c.text for c in candidates(outcome)] == texts
+    assert gated.fingerprint() != plain.fingerprint()
+    assert gated.fingerprint() != GatedAugmenter(plain, Gate("shared-letters>=0.6")).fingerprint()
+    assert gated.describe()["gate"] == "shared-letters>=0.5"
+    assert gated.augment(["a dog"], 2, 3)[0][0] == "a dog"  # the caption stands in for what was refused

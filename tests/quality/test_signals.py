@@ -1,0 +1,152 @@
+"""Word-level signals by values worked out by hand, and the registry."""
+
+import math
+
+import pytest
+
+from laclip_aug.errors import ConfigurationError, UnknownNameError
+from laclip_aug.quality import stems
+from laclip_aug.quality.signals import TextPair, create_signal, meaning_of, signal_names
+from laclip_aug.quality.stems import Vocabulary, counted, stem, stems_of
+from laclip_aug.quality.words import Tfidf, novelty, words
+
+OURS = {
+    "words", "tfidf", "novelty", "likelihood", "truth", "ngrams", "rank", "neighbours", "sentence", "support",
+    "worst-support", "omission", "entails", "entailed-by", "clip", "clip-gain",
+}  # fmt: skip
+
+
+def test_our_signals_come_by_the_same_door_as_those_of_others() -> None:
+    names = set(signal_names())
+    assert names > OURS
+    assert "shared-letters" in names  # registered by the plug-in that the tests install
+    assert all(meaning_of(name) for name in names)
+
+
+def test_a_signal_of_another_package() -> None:
+    pairs = [TextPair("abc", "abd"), TextPair("abc", "xyz")]
+    assert create_signal("shared-letters").measure(pairs) == [0.5, 0.0]
+
+
+def test_names_are_suggested_and_models_are_refused_where_there_are_none() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'tfidf'"):
+        create_signal("tfdif")
+    with pytest.raises(ConfigurationError, match="takes no model"):
+        create_signal("words(some-model)")
+    with pytest.raises(ConfigurationError, match="takes no model"):
+        create_signal("tfidf(some-model)")
+    with pytest.raises(ConfigurationError, match="names no signal"):
+        create_signal("words(")
+    with pytest.raises(ConfigurationError, match="needs a model"):
+        create_signal("clip")
+
+
+@pytest.mark.parametrize(
+    ("word", "same"), [("dogs", "dog"), ("walking", "walks"), ("guys", "man"), ("sofa", "couch"), ("running", "run")]
+)
+def test_stems(word: str, same: str) -> None:
+    assert stem(word) == stem(same)
+
+
+def test_letters_of_unspaced_scripts_are_words() -> None:
+    assert stems_of("海滩上的狗") == ("海", "滩", "上", "的", "狗")
+    assert stems_of("The guys are walking") == ("man", "walk")
+
+
+@pytest.fixture
+def flat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every stem is equally rare, so that shares are counts."""
+    import numpy as np
+
+    from laclip_aug.quality import truth
+    from laclip_aug.quality import words as word_level
+
+    vocabulary = Vocabulary(99, {}, {}, np.zeros((0, 1), np.float32))
+    for module in (stems, word_level, truth):
+        monkeypatch.setattr(module, "shipped", lambda: vocabulary)
+    word_level._rarities.cache_clear()
+    yield
+    word_level._rarities.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("the dogs run on green grass", 1),  # all of it
+        ("dogs on the green grass", 3 / 4),  # kept 3 of 4
+        ("dogs run on green grass beside tractors", 1 - 1.3 * 2 / 6),  # "beside" and "tractors" of 6 are new
+        ("a man with dogs that run on green grass", 1 - 1.3 / 5 - 0.4),  # a stranger
+        ("dogs run with dogs on green grass", 1 - 0.5),  # repeated
+        ("a cat sleeps", 0 - 1.3),
+        ("", 0 - 1.3),
+    ],
+)
+def test_words_by_hand(flat: None, text: str, expected: float) -> None:
+    assert words("dogs run on green grass", text) == pytest.approx(expected)
+
+
+def test_a_rare_word_weighs_more_than_a_common_one() -> None:
+    caption = "a man holds a ukulele"
+    assert words(caption, "a man holds") < words(caption, "a ukulele that is held")
+
+
+def test_novelty_by_hand() -> None:
+    assert novelty("a brown dog", "the brown dog") == 0.5  # 2 of 4
+    assert novelty("a dog", "A dog!") == 0
+    assert novelty("", "") == 0
+
+
+def test_tfidf_by_hand_with_the_rarities_of_a_corpus() -> None:
+    signal = Tfidf()
+    signal.learn(["dog grass", "dog snow", "cat"])
+    # idf = log(4 / (1 + count)): dog log(4/3), grass, snow and cat log 2
+    dog, other = math.log(4 / 3), math.log(2)
+    alike = dog**2 / (dog**2 + other**2)
+    assert signal.measure([TextPair("dog grass", "dog snow")]) == [pytest.approx(alike)]
+    assert signal.measure([TextPair("dog grass", "grass, dogs")]) == [pytest.approx(1)]
+    assert signal.measure([TextPair("dog grass", "cat"), TextPair("", "cat")]) == [0, 0]
+
+
+def test_a_corpus_is_counted_by_caption() -> None:
+    vocabulary = counted(["dog dog", "a dog", "cat"])
+    assert (vocabulary.documents, vocabulary.counts["dog"], vocabulary.counts["cat"]) == (3, 2, 1)
+
+
+def test_likelihood_is_what_the_pair_carries() -> None:
+    values = create_signal("likelihood").measure([TextPair("a", "b", -1.5), TextPair("a", "b")])
+    assert values[0] == -1.5
+    assert math.isnan(values[1])
+
+
+def test_the_shipped_vocabulary_knows_captions() -> None:
+    vocabulary = stems.shipped()
+    assert vocabulary.rarity("dog") < vocabulary.rarity("ukulel") <= vocabulary.rarity("zzzz")
+    assert stems.FILE.stat().st_size < 150_000
+
+    def cosine(a: str, b: str) -> float:
+        return float(vocabulary.vectors[vocabulary.rows[stem(a)]] @ vocabulary.vectors[vocabulary.rows[stem(b)]])
+
+    assert cosine("kitten", "cat") > cosine("kitten", "train")
+
+
+HOSTILE = ["", "\0", "日本語の写真", "a " * 20_000, "\ud800", "x" * 100_000, "🐶🐶🐶"]
+
+
+@pytest.mark.parametrize("name", ["words", "tfidf", "novelty", "truth", "ngrams", "rank", "neighbours"])
+def test_hostile_texts_have_a_number(name: str) -> None:
+    pairs = [TextPair(a, b) for a in HOSTILE for b in ("a dog", *HOSTILE[:2])] + [TextPair("a dog", b) for b in HOSTILE]
+    values = create_signal(name).measure(pairs)
+    assert len(values) == len(pairs)
+    assert not any(math.isnan(value) or math.isinf(value) for value in values)
+    assert create_signal(name).measure([]) == []
+
+
+def test_truth_puts_a_rewrite_above_an_invention_and_a_stranger_below_both() -> None:
+    caption = "Two brown dogs are playing in the snow"
+    texts = [
+        "In the snow, two brown dogs play",
+        "Two brown dogs play in snow near an orange tractor",
+        "a plate of rice",
+    ]
+    rewrite, invention, other = create_signal("truth").measure([TextPair(caption, text) for text in texts])
+    assert 1 >= rewrite > invention > other >= 0
