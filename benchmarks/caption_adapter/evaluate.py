@@ -72,6 +72,9 @@ class Counted:
     def describe(self) -> dict[str, Any]:
         return self.inner.describe()
 
+    def provenance(self) -> dict[str, Any]:
+        return self.inner.provenance()
+
     def close(self) -> None:
         self.inner.close()
 
@@ -93,7 +96,7 @@ def rewrites(
     backend: Counted, captions: Sequence[str], options: Mapping[str, Any]
 ) -> tuple[list[list[tuple[str, str]]], dict[str, Any]]:
     """Accepted (strategy, text) of each caption, and what it took."""
-    augmenter = LLMAugmenter(backend=backend, prompt=layout(), **options)
+    augmenter = LLMAugmenter.from_options(backend=backend, prompt=layout(), **options)
     made, cpu = backend.completions, time.process_time()
     outcomes = {}
     with tqdm(total=len(set(captions)), unit=" captions") as bar:

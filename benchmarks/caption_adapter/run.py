@@ -33,20 +33,26 @@ OPTIONS = {"max_attempts": 3, "candidates": 1, "least_faithfulness": 0.0}
 
 @dataclass(frozen=True)
 class Round:
-    """One pass of training: how often the written pairs, whether crossed ones too, how many near pairs of COCO."""
+    """One pass over pairs. ``written``: share of the captions of ``pairs.jsonl``, from its start, and how often.
 
-    written: int
-    crossed: bool
-    near: int
+    ``close`` leaves out rewrites that stray far, ``crossed`` adds pairs among rewrites, ``near`` how many are COCO's.
+    """
+
     rate: float
     end: float
+    written: tuple[float, int] = (1.0, 1)
+    near: int = 0
+    crossed: bool = False
+    close: bool = False
 
 
 ROUNDS = (
-    Round(written=1, crossed=False, near=2000, rate=1e-3, end=0.05),
-    Round(written=1, crossed=True, near=200, rate=8e-4, end=0.5),
-    Round(written=1, crossed=True, near=200, rate=4e-4, end=0.02),
+    Round(1e-3, 0.02, written=(0.4, 2), near=2000),
+    Round(8e-4, 0.02, written=(0.8, 1), near=200),
+    Round(8e-4, 0.5, near=300, crossed=True),
+    Round(4e-4, 0.02, near=300, crossed=True, close=True),
 )
+"""The file grew while the shipped adapter was in training: the first rounds read its beginning only."""
 
 
 def base_model() -> Path:
@@ -68,9 +74,12 @@ def near_pairs(captions: Path) -> list[Pair]:
 def rows_of(one: Round, own: list[Pair], others: list[Pair], encode: Encode, seed: int) -> list[Row]:
     """The rows of a round: a quarter of its pairs have a word transplanted."""
     rng = random.Random(seed)
-    pairs = own * one.written + rng.sample(others, min(one.near, len(others)))
-    if one.crossed:
-        pairs += [crossed for pair in own for crossed in written.crossed(pair)]
+    share, times = one.written
+    own = own[: round(share * len(own))]
+    crossed = [pair for known in own for pair in written.crossed(known)] if one.crossed else []
+    if one.close:
+        own = [close for pair in own if (close := written.close(pair))]
+    pairs = own * times + crossed + rng.sample(others, min(one.near, len(others)))
     donors = Donors(pair.caption for pair in own)
     return [row(transplant(p, donors, rng) if rng.random() < 0.25 else p, encode) for p in pairs]
 

@@ -75,15 +75,25 @@ def crossed(pair: Pair) -> list[Pair]:
         texts = tuple(
             (other, text)
             for other, text in pair.texts
-            if other != strategy and _follows(own, concepts(text)) and fault(source, text) is None
+            if other != strategy and _follows(own, concepts(text), 0.1, 0.4) and fault(source, text) is None
         )
         if texts and strategy != "bard":
             found.append(Pair(source, texts))
     return found
 
 
-def _follows(source: frozenset[str], target: frozenset[str]) -> bool:
-    """Whether at most a tenth of ``target`` is new, and at most two fifths of ``source`` are left out."""
+def close(pair: Pair) -> Pair | None:
+    """``pair`` without the rewrites that stray far in wording; None if no other is left.
+
+    A person finds "The backdrop is water" for a pond; a model of 135M parameters that tries the like says what is not.
+    """
+    own = concepts(pair.caption)
+    texts = tuple((strategy, text) for strategy, text in pair.texts if _follows(own, concepts(text), 0.34, 0.5))
+    return Pair(pair.caption, texts) if texts else None
+
+
+def _follows(source: frozenset[str], target: frozenset[str], new: float, lost: float) -> bool:
+    """Whether at most the share ``new`` of ``target`` is new, and at most ``lost`` of ``source`` is left out."""
     if not source or not target:
         return False
-    return len(target - source) <= 0.1 * len(target) and len(source - target) <= 0.4 * len(source)
+    return len(target - source) <= new * len(target) and len(source - target) <= lost * len(source)
