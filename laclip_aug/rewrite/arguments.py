@@ -63,5 +63,17 @@ def add_llm_arguments(parser: argparse.ArgumentParser) -> None:
     engine.add_argument(
         "--window", type=int, metavar="N", help="captions taken up at a time (default: about five seconds of work)"
     )
-    engine.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible server, such as llama-server or vLLM")
-    engine.add_argument("--concurrency", type=int, metavar="N", help="requests under way at a server")
+    engine.add_argument(
+        "--base-url",
+        action="append",
+        metavar="URL",
+        help="an OpenAI-compatible server, such as llama-server or vLLM; given again, several share the requests",
+    )
+    engine.add_argument("--concurrency", type=int, metavar="N", help="requests under way at once (default: 256)")
+    engine.add_argument(
+        "--request-field",
+        dest="request_fields",
+        action="append",
+        metavar="KEY=JSON",
+        help="a further field of each request, or KEY= to leave one out; may be repeated",
+    )

@@ -24,8 +24,8 @@ class EngineOptions:
     ``model`` is a GGUF file's path, or ``hf:REPO/FILE[@REVISION]``; for the http backend the model's name there; None
     is the embedded rewriter. ``backend`` is ``"llama.cpp"`` (default), ``"llama.cpp-plain"``, ``"http"`` (default with
     ``base_url``), or an object with the methods of :class:`~laclip_aug.generation.backend.Backend`.
-    ``n_gpu_layers``, ``n_threads``, ``n_slots``, ``n_ctx`` and ``reproducible``: see ``LocalBackend``; ``base_url`` and
-    ``concurrency``: see ``HTTPBackend``.
+    ``n_gpu_layers``, ``n_threads``, ``n_slots``, ``n_ctx`` and ``reproducible``: see ``LocalBackend``; ``base_url``,
+    ``concurrency`` and ``request_fields``: see ``HTTPBackend``.
     """
 
     model: str | Path | None = None
@@ -35,8 +35,9 @@ class EngineOptions:
     n_slots: int | None = None
     n_ctx: int | None = None
     reproducible: bool | None = None
-    base_url: str | None = None
+    base_url: str | Sequence[str] | None = None
     concurrency: int | None = None
+    request_fields: Mapping[str, Any] | Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,170 @@
+"""How many requests a second one core makes of an OpenAI-compatible server.
+
+A served model answers thousands of captions a second only if somebody asks that fast. The stub is a bare asyncio
+protocol in a process of its own that reads the request's JSON and answers at once; the alternative, which tells what
+the stub can take, is a bare asyncio client that writes one prepared request again and again and reads nothing of the
+answers. The two take turns. With ``--slots`` the stub makes so many answers at a time, as a real server does; on a busy
+machine this is the fairer question, since stub and clients then do not fight for the same cores.
+
+    python benchmarks/servers.py --requests 20000 --concurrency 1000 --slots 110
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import re
+import statistics
+import time
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, ClassVar
+
+from laclip_aug.generation.backend import Job
+from laclip_aug.generation.http import HTTPBackend
+
+LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+PREFIX = "Rewrite the last caption of an image.\n\n" + "Caption: a cat\nRewrite: one cat\n\n" * 12
+
+
+class Stub(asyncio.Protocol):
+    """Reads each request's JSON and answers with the caption, ``slots`` at a time, each after ``delay`` seconds."""
+
+    slots, delay = 0, 0.0
+    busy = 0
+    queued: ClassVar[deque[tuple[Any, bytes]]] = deque()
+
+    @classmethod
+    def answer(cls, transport: Any, reply: bytes) -> None:
+        if not cls.slots:
+            transport.write(reply)
+        elif cls.busy < cls.slots:
+            cls.busy += 1
+            asyncio.get_running_loop().call_later(cls.delay, cls.finish, transport, reply)
+        else:
+            cls.queued.append((transport, reply))
+
+    @classmethod
+    def finish(cls, transport: Any, reply: bytes) -> None:
+        cls.busy -= 1
+        transport.write(reply)
+        if cls.queued:
+            cls.answer(*cls.queued.popleft())
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport, self.data = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+        while (head := self.data.find(b"\r\n\r\n")) >= 0:
+            end = head + 4 + int(LENGTH.search(self.data[:head])[1])  # type: ignore[index]
+            if len(self.data) < end:
+                return
+            asked, self.data = json.loads(self.data[head + 4 : end]), self.data[end:]
+            text = asked["messages"][0]["content"][-80:]
+            choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+            answer = {"id": "1", "model": "stub", "choices": [choice], "usage": {"completion_tokens": 11}}
+            body = json.dumps(answer).encode()
+            head_of_reply = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            self.answer(self.transport, head_of_reply % len(body) + body)
+
+
+def serve(port: Any, core: int | None, slots: int, delay: float) -> None:
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    Stub.slots, Stub.delay = slots, delay
+
+    async def forever() -> None:
+        server = await asyncio.get_running_loop().create_server(Stub, "127.0.0.1", 0, backlog=4096)
+        port.put(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(forever())
+
+
+class Bare(asyncio.Protocol):
+    """Writes the request again whenever an answer is there; looks for nothing but its end."""
+
+    left = 0
+
+    def __init__(self, request: bytes, done: asyncio.Event) -> None:
+        self.request, self.done = request, done
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.ask()
+
+    def ask(self) -> None:
+        if Bare.left > 0:
+            Bare.left -= 1
+            self.transport.write(self.request)
+        else:
+            self.done.set()
+            self.transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        if data.endswith(b"}"):
+            self.ask()
+
+
+async def bare(port: int, requests: int, concurrency: int) -> float:
+    message = {"role": "user", "content": PREFIX + "Caption: a dog 12345\nRewrite:"}
+    body = json.dumps({"model": "stub", "messages": [message], "max_tokens": 77, "seed": 12345}).encode()
+    request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    Bare.left, done = requests, [asyncio.Event() for _ in range(concurrency)]
+    loop, started = asyncio.get_running_loop(), time.perf_counter()
+    for event in done:
+        await loop.create_connection(partial(Bare, request, event), "127.0.0.1", port)
+    await asyncio.gather(*(event.wait() for event in done))
+    return requests / (time.perf_counter() - started)
+
+
+def ours(port: int, requests: int, concurrency: int) -> float:
+    def jobs() -> Iterator[Job]:
+        for number in range(requests):
+            yield Job(PREFIX, "Caption: ", f"a dog {number}", "\nRewrite:", number, chat=True)
+
+    backend = HTTPBackend(f"http://127.0.0.1:{port}/v1", "stub", concurrency=concurrency)
+    started, used = time.perf_counter(), time.process_time()
+    answered = sum(1 for completion in backend.complete(jobs()) if completion.finish == "stop")
+    seconds, used = time.perf_counter() - started, time.process_time() - used
+    backend.close()
+    print(f"HTTPBackend: {1e6 * used / requests:.0f} us of CPU a request: {requests / used:.0f} a core-second")
+    if answered != requests:
+        raise SystemExit(f"{answered} of {requests} were answered; the figures would mean nothing")
+    return requests / seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--concurrency", type=int, default=1000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--slots", type=int, default=0, help="answers that the stub makes at a time (0: no limit)")
+    parser.add_argument("--delay", type=float, default=0.05, help="seconds that an answer then takes")
+    parser.add_argument("--core", type=int, default=None, help="the client's core")
+    parser.add_argument("--stub-core", type=int, default=None, help="the stub's core")
+    args = parser.parse_args()
+    port: Any = multiprocessing.Queue()
+    stub = multiprocessing.Process(target=serve, args=(port, args.stub_core, args.slots, args.delay), daemon=True)
+    stub.start()
+    if args.core is not None:
+        os.sched_setaffinity(0, {args.core})
+    address = port.get()
+    rates: dict[str, list[float]] = {"bare asyncio client": [], "HTTPBackend": []}
+    for _ in range(args.runs):
+        rates["bare asyncio client"].append(asyncio.run(bare(address, args.requests, args.concurrency)))
+        rates["HTTPBackend"].append(ours(address, args.requests, args.concurrency))
+    stub.terminate()
+    medians = {name: statistics.median(found) for name, found in rates.items()}
+    for name, rate in medians.items():
+        print(f"{name:22} {rate:8.0f} requests/s   {rate / medians['bare asyncio client']:.2f}")
+    print(json.dumps({"options": vars(args), "requests_per_second": rates}))
+
+
+if __name__ == "__main__":
+    main()

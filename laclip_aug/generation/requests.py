@@ -1,0 +1,150 @@
+"""What an OpenAI-compatible server is sent, and what its answers mean."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from laclip_aug.errors import ConfigurationError
+from laclip_aug.generation.backend import Completion, Job, Sampling, told
+
+PAPER_SAMPLING: Mapping[str, Any] = MappingProxyType({"top_k": 0, "min_p": 0.0, "samplers": ["temperature", "top_p"]})
+"""Fields beyond OpenAI's that make llama-server, vLLM and SGLang draw as the paper does."""
+
+OPTIONAL = ("max_tokens", "top_k", "min_p", "samplers", "seed", "stop", "n")
+"""Fields that are left out where a server refuses them by name; what limits or draws a text is then the server's."""
+
+_OWN = ("messages", "prompt", "stream", "n")
+_REFUSED = re.compile(
+    r"un(?:supported|recogni[sz]ed|known|expected)|not (?:\w+ )?(?:supported|permitted|allowed|recogni[sz]ed)|forbidden"
+    r"|does(?: not|n't) (?:support|exist|recogni[sz]e)|extra (?:inputs?|fields?)|additional propert|no such"
+    r"|invalid (?:param|field|arg)",
+    re.IGNORECASE,
+)
+THOUGHTS_ONLY = (
+    "the model used all of its {limit} tokens for thoughts: raise --max-new-tokens, or switch the thoughts off, for "
+    "example with --request-field 'chat_template_kwargs={{\"enable_thinking\": false}}'"
+)
+
+
+def request_fields(given: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
+    """``KEY=JSON`` items as fields; ``KEY=`` leaves the field out of requests (None). A bare word is a text.
+
+    >>> request_fields(["top_k=20", "min_p=", "reasoning_effort=low"])
+    {'top_k': 20, 'min_p': None, 'reasoning_effort': 'low'}
+
+    Raises:
+        ConfigurationError: an item has no ``=``, its value is broken JSON, or the field is the backend's own.
+    """
+    fields: dict[str, Any] = {}
+    for item in given.items() if isinstance(given, Mapping) else given:
+        key, value = item if isinstance(item, tuple) else _parsed(item)
+        if key in _OWN:
+            raise ConfigurationError(f"the request field {key!r} is set for each request; leave it out")
+        fields[key] = value
+    return fields
+
+
+def _parsed(item: str) -> tuple[str, Any]:
+    key, equals, value = item.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ConfigurationError(f"the request field {item!r} is no KEY=JSON; write KEY= to leave one out")
+    if not value.strip():
+        return key, None
+    try:
+        return key, json.loads(value)
+    except ValueError as error:
+        if value[0] in '{["':
+            raise ConfigurationError(f"the value of the request field {key!r} is no JSON ({error})") from None
+        return key, value
+
+
+@dataclass(slots=True)
+class Requests:
+    """Makes request bodies, and learns which fields a server refuses."""
+
+    model: str | None
+    sampling: Sampling
+    fields: Mapping[str, Any]
+    dropped: set[str]
+    added: dict[str, Any]
+
+    def body(self, jobs: Sequence[Job]) -> tuple[str, bytes]:
+        """The path below the base URL and the body that asks for ``jobs``, which share a prompt."""
+        job = jobs[0]
+        text = job.body.encode("utf-8", "replace").decode("utf-8")
+        prompt = job.prefix + job.lead + text + job.tail
+        body: dict[str, Any] = {
+            "model": self.model,
+            "max_tokens": self.sampling.max_new_tokens,
+            "temperature": self.sampling.temperature,
+            "top_p": self.sampling.top_p,
+            "seed": job.seed % 2**31,
+            "stream": False,
+            # A blank line begins the next caption of the in-context layout: what follows would be thrown away.
+            "stop": None if job.chat else ["\n\n"],
+            "n": len(jobs) if len(jobs) > 1 else None,
+            **self.fields,
+            **self.added,
+        }
+        body["messages" if job.chat else "prompt"] = [{"role": "user", "content": prompt}] if job.chat else prompt
+        kept = {key: value for key, value in body.items() if value is not None and key not in self.dropped}
+        return "/chat/completions" if job.chat else "/completions", json.dumps(kept).encode("ascii")
+
+    def without(self, sent: bytes, words: str) -> str:
+        """Leave out from now on what ``words`` refuse by name; what was left out or is left out already, for a message.
+
+        Empty if nothing of ``sent`` can be left out.
+        """
+        if not _REFUSED.search(words):
+            return ""
+        named = [
+            field
+            for field in OPTIONAL
+            if f'"{field}":'.encode() in sent and re.search(rf"(?<!\w){field}(?!\w)", words)
+            and field not in self.fields.keys() - PAPER_SAMPLING.keys()
+        ]  # fmt: skip
+        if not named:
+            return ""
+        self.dropped.update(named)
+        if "max_tokens" in named and "max_completion_tokens" in words:
+            self.added["max_completion_tokens"] = self.sampling.max_new_tokens
+        return ", ".join(named)
+
+    def read(self, jobs: Sequence[Job], data: bytes) -> list[Completion] | None:
+        """The completions in a good answer, as many as it has choices; None if the answer is not one."""
+        try:
+            answer = json.loads(data)
+            choices = answer["choices"][: len(jobs)]
+            used = (answer.get("usage") or {}).get("completion_tokens", 0)
+            texts = [self._told(job, choice) for job, choice in zip(jobs, choices, strict=False)]
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return None
+        count = used // max(1, len(texts)) if isinstance(used, int) else 0
+        found = []
+        for job, text, choice in zip(jobs, texts, choices, strict=False):
+            limited = choice.get("finish_reason") == "length"
+            limit = self.sampling.max_new_tokens
+            if limited and not text.strip():
+                found.append(Completion(job, THOUGHTS_ONLY.format(limit=limit), "failed", count))
+                continue
+            line, ended = told(job, text)
+            found.append(Completion(job, line, "length" if limited and not ended else "stop", count))
+        return found or None
+
+    def _told(self, job: Job, choice: Any) -> str:
+        """The text of a choice: plain, in parts, or a refusal in a field of its own; thoughts apart are no text."""
+        content = choice["message"]["content"] if job.chat else choice["text"]
+        if content is None and job.chat:
+            content = choice["message"].get("refusal") or ""
+        if isinstance(content, list):
+            parts = [part.get("text") if isinstance(part, dict) else part for part in content]
+            content = "".join(part for part in parts if isinstance(part, str))
+        if not isinstance(content, str):
+            raise TypeError(f"a text is {type(content).__name__}")
+        return content

@@ -1,0 +1,128 @@
+"""``laclip-aug build`` against a real server on this machine: replies, refusals, failures, and the next run."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laclip_aug.cache.lookup import CaptionCache
+from laclip_aug.cli import main
+
+CAPTIONS = [
+    "a baker carries bread past a church",
+    "green tents below a snowy mountain",
+    "an old train crosses a stone bridge",
+    "students read in a bright library",
+]
+Answer = Callable[[str], tuple[int, Any]]
+
+
+class ChatServer(ThreadingHTTPServer):
+    """Answers the caption at the end of a chat prompt with ``answer(caption)``: a status and what it says."""
+
+    daemon_threads = True
+    answer: Answer
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: ChatServer
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        caption = re.findall(r"Caption: (.*)", asked["messages"][0]["content"])[-1]
+        code, said = self.server.answer(caption)
+        if code == 200 and isinstance(said, str):
+            said = {"choices": [{"message": {"content": said}, "finish_reason": "stop"}]}
+        data = json.dumps(said).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[ChatServer]:
+    server = ChatServer()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def build(server: ChatServer, folder: Path, *options: str) -> int:
+    (folder / "in.txt").write_text("\n".join(CAPTIONS), encoding="utf-8")
+    given = ["--model", "m", "--base-url", server.url, "--prompt", "chat", "--strategies", "human", *options]
+    return main(["build", str(folder / "in.txt"), "--cache", str(folder / "cache"), "--augmenter", "llm", *given])
+
+
+def texts(folder: Path) -> dict[str, list[str] | None]:
+    cache = CaptionCache(folder / "cache")
+    found = {caption: cache.get(caption) for caption in CAPTIONS}
+    return {caption: None if made is None else [r.text for r in made] for caption, made in found.items()}
+
+
+def test_replies_reach_the_cache_without_their_wrappers(server: ChatServer, tmp_path: Path) -> None:
+    said = {
+        CAPTIONS[0]: ('<think>\nShort.\n</think>\n\n**Rewrite:** "Past a church, a baker carries bread."<|im_end|>'),
+        CAPTIONS[1]: ('```json\n{"new": "Below a snowy mountain stand green tents"}\n```'),
+        CAPTIONS[2]: "Sure! Here it is:\n\n1. A stone bridge is crossed by an old train\n2. A train\n\nAnything else?",
+        CAPTIONS[3]: "I'm sorry, but I can't help with that.",
+    }
+    server.answer = lambda caption: (200, said[caption])
+    assert build(server, tmp_path) == 0
+    assert texts(tmp_path) == {
+        CAPTIONS[0]: ["Past a church, a baker carries bread."],
+        CAPTIONS[1]: ["Below a snowy mountain stand green tents"],
+        CAPTIONS[2]: ["A stone bridge is crossed by an old train"],
+        CAPTIONS[3]: [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "advice"),
+    [(400, "model m is not loaded", "--request-field"), (402, "balance is 0", "top it up"), (401, "who?", "API_KEY")],
+)
+def test_a_server_that_refuses_everything_is_a_failed_run(
+    server: ChatServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], code: int, words: str, advice: str
+) -> None:
+    server.answer = lambda caption: (code, {"error": words})
+    assert build(server, tmp_path) == 2
+    told = capsys.readouterr().err
+    assert words in told and advice in told
+
+
+def test_a_caption_that_failed_is_asked_again_by_the_next_run(
+    server: ChatServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from laclip_aug.generation import http
+
+    monkeypatch.setitem(http.HTTPBackend.__init__.__kwdefaults__, "backoff", 0.01)
+    bad = {CAPTIONS[1]: (500, {"error": "assertion failed"}), CAPTIONS[2]: (200, {"choices": []})}
+
+    def good(caption: str) -> tuple[int, Any]:
+        return 200, f"Seen here: {caption.removeprefix('a ')} again"
+
+    server.answer = lambda caption: bad[caption] if caption in bad else good(caption)
+    assert build(server, tmp_path) == 1
+    assert "assertion failed" in capsys.readouterr().out
+    found = texts(tmp_path)
+    assert found[CAPTIONS[0]] and found[CAPTIONS[3]]
+    assert found[CAPTIONS[1]] is None and found[CAPTIONS[2]] is None
+    server.answer = good
+    assert build(server, tmp_path) == 0
+    assert all(texts(tmp_path).values())
