@@ -17,10 +17,15 @@ from dataclasses import dataclass
 
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.quality.signals import Signal, TextPair, create_signal, split_reference
+from laclip_aug.quality.stems import content_hash
 
 _CONDITION = re.compile(
     r"\s*,?\s*([^\s(<>=,]+(?:\([^()]*\))?)\s*(>=|<=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)(?![\w.])"
 )
+RELATED = "kept>=0.3 tfidf>=0.2"
+"""Keeps a text that is about what its caption is about, and refuses one of another caption; for writers that can be
+trusted with the rest. Figures: ``benchmarks/results/quality.md``."""
+
 _DIGITS = 4  # values are compared and kept as they are shown, so that a later gate decides alike
 
 
@@ -70,6 +75,10 @@ class Gate:
 
     def __str__(self) -> str:
         return " ".join(map(str, self.conditions))
+
+    def describe(self) -> dict[str, str]:
+        """What can change its decisions, for a manifest: the conditions, and a hash of the vocabulary."""
+        return {"spec": str(self), "vocabulary": content_hash()} if self else {"spec": "none"}
 
     def __bool__(self) -> bool:
         return bool(self.conditions)
@@ -122,13 +131,13 @@ def measured(signal: Signal, pairs: Sequence[TextPair]) -> list[float]:
 
 
 def conditions_of(spec: str) -> tuple[Condition, ...]:
-    """The conditions in ``spec``, separated by blanks or commas.
+    """The conditions in ``spec``, separated by blanks or commas; of ``none`` there are none.
 
     Raises:
         ConfigurationError: what is there is no condition.
     """
     found, at = [], 0
-    text = spec.strip()
+    text = "" if spec.strip() == "none" else spec.strip()
     while at < len(text):
         match = _CONDITION.match(text, at)
         if match is None:

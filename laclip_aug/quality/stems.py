@@ -7,6 +7,7 @@ as rare as can be and like nothing else. ``benchmarks/quality/vocabulary.py`` ma
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections import Counter
@@ -94,6 +95,12 @@ def shipped() -> Vocabulary:
     return Vocabulary(documents, counts, {stem: row for row, stem in enumerate(stems)}, vectors)
 
 
+@lru_cache(maxsize=1)
+def content_hash() -> str:
+    """The first half of the SHA-256 of the shipped vocabulary's file, in hexadecimal."""
+    return hashlib.sha256(FILE.read_bytes()).hexdigest()[:16]
+
+
 def counted(captions: Iterable[str]) -> Vocabulary:
     """The document frequencies of ``captions``, without vectors."""
     counts: Counter[str] = Counter()
@@ -115,10 +122,15 @@ def stems_of(text: str) -> tuple[str, ...]:
     return tuple([stem(word) for word in words_of(text) if word not in FUNCTION_WORDS])
 
 
+def sense(word: str) -> str:
+    """One word for all that mean the same in captions: ``puppy`` and ``dogs`` are ``dog``."""
+    return _ALIKE.get(word, word)
+
+
 @lru_cache(maxsize=1 << 16)
 def stem(word: str) -> str:
     """``dogs`` and ``dog``, ``walking`` and ``walks``, ``guy`` and ``men`` share a stem; crude and fast."""
-    word = _ALIKE.get(word, word)
+    word = sense(word)
     for ending in ("ing", "ed", "es", "s", "e"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             word = word[: -len(ending)]

@@ -25,8 +25,8 @@ def words(caption: str, text: str) -> float:
     1.0
     """
     before, after = _counts(caption), _counts(text)
-    kept, invented = shares(caption, text)
-    found = kept - 1.3 * invented
+    share, invented = shares(caption, text)
+    found = share - 1.3 * invented
     if any(stem in PERSONS and stem not in before for stem in after):
         found -= 0.4
     if any(count > 1 and count > before.get(stem, 0) for stem, count in after.items()):
@@ -40,6 +40,15 @@ def shares(caption: str, text: str) -> tuple[float, float]:
     shared = sum([weight for stem, weight in after.items() if stem in before])
     source, made = sum(before.values()), sum(after.values())
     return (shared / source if source else 1.0), (1 - shared / made if made else 1.0)
+
+
+def kept(caption: str, text: str) -> float:
+    """Share of the caption's content words that the text has, weighted by rarity, 0 to 1; new words cost nothing.
+
+    >>> kept("two dogs run", "a brown dog and another one, running on a beach") > 0.5
+    True
+    """
+    return shares(caption, text)[0]
 
 
 def novelty(caption: str, text: str) -> float:

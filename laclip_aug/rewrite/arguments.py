@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 from laclip_aug.generation.opening import BACKENDS
+from laclip_aug.quality.gate import RELATED
+from laclip_aug.rewrite.embedded import DEFAULTS
 from laclip_aug.rewrite.examples import STRATEGIES
 
 
@@ -36,10 +38,10 @@ def add_llm_arguments(parser: argparse.ArgumentParser) -> None:
     )
     draw.add_argument("--candidates", type=int, metavar="N", help="completions a round, the best is kept (default: 1)")
     draw.add_argument(
-        "--least-faithfulness",
-        type=float,
-        metavar="X",
-        help="refuse what keeps less of the caption; 1 keeps all (default: no bound, embedded: 0.3)",
+        "--gate",
+        metavar="SPEC",
+        help="what a text must reach, such as 'truth>=0.5 novelty>=0.1', or none; the signals: laclip-aug cache filter "
+        f"--help (default: {RELATED}, embedded: {DEFAULTS['gate']})",
     )
     draw.add_argument(
         "--good-score",

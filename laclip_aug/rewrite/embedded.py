@@ -21,7 +21,7 @@ FILE = "laclip-rewriter.gguf"
 SHA256 = "8d36fabd976cae3f6a3573ed94966ab001e4fca5a82465e5c598b59e2365434b"
 DEFAULTS: Mapping[str, Any] = {
     "temperature": 1.0, "top_p": 0.95, "max_new_tokens": 64, "candidates": 4, "max_attempts": 5,
-    "least_faithfulness": 0.3, "good_score": 1.95, "n_ctx": 192, "n_slots": 64,
+    "gate": "truth>=0.5", "good_score": 1.95, "n_ctx": 192, "n_slots": 64,
 }  # fmt: skip
 STRATEGIES = ("chatgpt", "bard", "mscoco", "human")
 

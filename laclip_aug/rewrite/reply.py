@@ -16,7 +16,6 @@ from typing import Any
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.generation.backend import Completion
 from laclip_aug.quality.checks import TEXT_CHECKS, TEXT_REASONS, Candidate, folded
-from laclip_aug.quality.wording import faithfulness
 from laclip_aug.rewrite.examples import Pair
 from laclip_aug.rewrite.prompt import CHAT_INSTRUCTION, INSTRUCTION
 from laclip_aug.rewrite.reading import read
@@ -33,9 +32,8 @@ REASONS: dict[str, str] = {
     "spoken": "it speaks to the user: a question, an offer or an excuse",
     "unrelated": "it has no content word of the caption",
     "repeated": "the same text for captions of different content, little of which it has",
-    "drifted": "it leaves out or adds more than least_faithfulness allows",
 }
-"""Every reason for a rejection, with its meaning. The names are stable."""
+"""Every reason for a rejection but for those of the gate, which are the names of its signals. The names are stable."""
 
 ALWAYS_ON = ("source-empty", "error", "empty")
 
@@ -95,24 +93,18 @@ CHECKS: dict[str, Callable[[Reply], bool]] = {
 class Acceptance:
     """The checks that are on. ``allow`` names reasons not to reject for.
 
-    With ``least_faithfulness`` a text below it is rejected as ``drifted``; see
-    :func:`laclip_aug.quality.wording.faithfulness`.
-
     Raises:
         UnknownNameError: ``allow`` names no reason; suggests the nearest.
         ConfigurationError: it names a reason that leaves no text to accept.
     """
 
-    def __init__(self, allow: Collection[str] = (), least_faithfulness: float | None = None) -> None:
+    def __init__(self, allow: Collection[str] = ()) -> None:
         for reason in allow:
             if reason not in REASONS:
                 raise UnknownNameError("rejection reason", reason, REASONS)
             if reason in ALWAYS_ON:
                 raise ConfigurationError(f"{reason!r} cannot be allowed: it leaves no text; take it out of allow")
         self._checks = {reason: check for reason, check in CHECKS.items() if reason not in allow}
-        self.least_faithfulness = None if "drifted" in allow else least_faithfulness
-        if (least := self.least_faithfulness) is not None:
-            self._checks["drifted"] = lambda draft: faithfulness(draft.caption, draft.text) < least
 
     def reason(self, draft: Reply) -> str | None:
         """Why ``draft`` is rejected, or None if it is a rewrite."""
@@ -131,4 +123,4 @@ class Acceptance:
 
     def describe(self) -> dict[str, Any]:
         """The checks that are on, for a manifest."""
-        return {"checks": list(self._checks), "least_faithfulness": self.least_faithfulness}
+        return {"checks": list(self._checks)}

@@ -13,6 +13,7 @@ from laclip_aug.augmenter import CaptionAugmenter, Outcome, texts_of
 from laclip_aug.errors import ConfigurationError, ModelError
 from laclip_aug.generation.backend import Sampling
 from laclip_aug.generation.opening import open_backend
+from laclip_aug.quality.gate import RELATED, Gate
 from laclip_aug.quality.wording import identity, score
 from laclip_aug.rewrite.choosing import choose_prompt, listed
 from laclip_aug.rewrite.reply import Acceptance
@@ -73,7 +74,8 @@ class LLMAugmenter(CaptionAugmenter):
             defaults = {**embedded.defaults, "model": embedded.path, "prompt": embedded.layout}
             engine, prompt = with_defaults(engine, defaults), with_defaults(prompt, defaults)
             draw, accept = with_defaults(draw, defaults), with_defaults(accept, defaults)
-        self._acceptance = Acceptance(listed(accept.allow), accept.least_faithfulness)
+        self._acceptance = Acceptance(listed(accept.allow))
+        self._gate = Gate(RELATED if accept.gate is None else accept.gate).without_corpus()
         self._good_score, self._window = accept.good_score, draw.window
         self._candidates, self._max_attempts = draw.candidates or 1, draw.max_attempts or 3
         self._prompt = choose_prompt(prompt.prompt, chosen, prompt.variants, prompt.examples)
@@ -119,13 +121,21 @@ class LLMAugmenter(CaptionAugmenter):
         if n < 0:
             raise ConfigurationError(f"n is {n}; ask for 0 or more texts per caption")
         plan = Plan(
-            self._prompt, self._acceptance, score, n, seed, self._max_attempts, self._candidates, self._good_score
+            self._prompt,
+            self._acceptance,
+            self._gate,
+            score,
+            n,
+            seed,
+            self._max_attempts,
+            self._candidates,
+            self._good_score,
         )
         yield from CaptionStream(captions, plan, self._backend, self._window)
 
     def describe(self) -> dict[str, Any]:
         """What can change what a text says: model, prompts, sampling, draws, checks; JSON types, no machine path."""
-        scored = self._candidates > 1 or self._good_score is not None or self._acceptance.least_faithfulness is not None
+        scored = self._candidates > 1 or self._good_score is not None
         return {
             "augmenter": self.name,
             "sources": list(self.sources),
@@ -133,6 +143,7 @@ class LLMAugmenter(CaptionAugmenter):
             "sampling": None if self._sampling is None else asdict(self._sampling),
             "prompt": self._prompt.describe(),
             "acceptance": self._acceptance.describe(),
+            "gate": self._gate.describe(),
             "candidates": self._candidates,
             "good_score": self._good_score,
             "score": identity() if scored else None,

@@ -8,11 +8,13 @@ neither the order in which completions arrive nor on other captions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.errors import ModelError
 from laclip_aug.generation.backend import Completion, Job
+from laclip_aug.quality.gate import Gate
+from laclip_aug.quality.signals import TextPair
 from laclip_aug.rewrite.prompt import Prompt, shown_caption, variant_of
 from laclip_aug.rewrite.reply import Acceptance
 from laclip_aug.seeding import derive
@@ -29,6 +31,7 @@ class Plan:
 
     prompt: Prompt
     acceptance: Acceptance
+    gate: Gate
     score: Callable[[str, str, float], float]
     n: int
     seed: int
@@ -57,6 +60,7 @@ class CaptionWork:
     _texts: dict[int, str] = field(default_factory=dict)
     _scores: dict[int, float] = field(default_factory=dict)
     _rejections: list[Rejection] = field(default_factory=list)
+    _refused: list[Rejection] = field(default_factory=list)
     _tokens: int = 0
     _failed: str = ""
     _asked: dict[tuple[int, int], tuple[int, Job]] = field(default_factory=dict)
@@ -123,6 +127,10 @@ class CaptionWork:
                 self._rejections.append(Rejection(strategy, reason, text[:_KEPT_OF_A_REJECTION]))
                 continue
             likelihood = self._arrived[key].log_likelihood
+            (refusal,) = plan.gate.judge([TextPair(self.shown, text, likelihood or None)])
+            if refusal is not None:
+                self._refused.append(Rejection(strategy, refusal.signal, text, refusal.value))
+                continue
             score = plan.score(self.shown, text, likelihood) if plan.scores else 0.0
             if place not in self._texts or score > self._scores[place]:
                 self._scores[place] = score
@@ -136,4 +144,6 @@ class CaptionWork:
         if self._failed:
             return Outcome(self.caption, (), (), self._tokens, self._failed)
         rewrites = tuple(Rewrite(self.plan.strategy(place), self._texts[place]) for place in sorted(self._texts))
-        return Outcome(self.caption, rewrites, tuple(self._rejections), self._tokens)
+        # behind the texts that were accepted, which another gate is to prefer
+        refused = [replace(r, place=place) for place, r in enumerate(self._refused, len(rewrites))]
+        return Outcome(self.caption, rewrites, (*self._rejections, *refused), self._tokens)

@@ -88,14 +88,15 @@ class DrawOptions:
 class AcceptOptions:
     """Which texts are good enough.
 
-    ``allow`` names rejection reasons to let pass. What scores below ``least_faithfulness`` is refused as ``drifted``:
-    at most 1, no bound by default, and 0.3 for the embedded rewriter; meant for small models, as a good LLM's free
-    rewrites of a caption may score 0. With ``good_score`` a place goes on drawing until its best text has this
-    ``score`` or no attempt is left; by default the first accepted text ends it, for the embedded rewriter 1.95 does.
+    ``allow`` names rejection reasons to let pass. ``gate`` are the conditions that a text must meet
+    (:mod:`laclip_aug.quality.gate`): by default ``RELATED``, which refuses what is about something else; the embedded
+    rewriter's is stricter, since a small model invents more; ``"none"`` lets all pass. With ``good_score`` a place goes
+    on drawing until its best text has this ``score`` or no attempt is left; by default the first accepted text ends it,
+    for the embedded rewriter 1.95 does.
     """
 
     allow: Collection[str] | str = ()
-    least_faithfulness: float | None = None
+    gate: str | None = None
     good_score: float | None = None
 
 

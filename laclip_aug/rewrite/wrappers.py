@@ -12,7 +12,7 @@ from itertools import islice
 
 from laclip_aug.quality.checks import folded
 from laclip_aug.quality.content import content
-from laclip_aug.quality.wording import sense
+from laclip_aug.quality.stems import sense
 
 _PAIRS: tuple[tuple[str, str], ...] = (
     ("``", "''"),

@@ -20,6 +20,7 @@ CAPTIONS = [
     for place in ("here", "up", "near the sea", "at home", "in snow", "by night")
 ]
 OPTIONS = {
+    "gate": "none",
     "strategies": "bard,human", "variants": 3, "max_attempts": 2, "max_new_tokens": 12, "n_slots": 4, "n_threads": 1,
     "allow": "cut,unprintable,number-changed,colour-added,negation-added",
 }  # fmt: skip

@@ -7,9 +7,11 @@ from itertools import islice, pairwise
 import pytest
 
 from laclip_aug import create_augmenter
+from laclip_aug.augmenter import Rewrite
 from laclip_aug.errors import ConfigurationError, InputError, ModelError, UnknownNameError
 from laclip_aug.generation.backend import Completion, Job
 from laclip_aug.generation.scripted import ScriptedBackend
+from laclip_aug.quality.signals import TextPair, create_signal
 from laclip_aug.rewrite.prompt import ConditionedPrompt
 from laclip_aug.rewrite.reply import REASONS
 
@@ -153,6 +155,37 @@ def test_a_text_below_the_good_score_is_kept_until_a_better_one_comes() -> None:
     assert len(backend.seen) == 1
 
 
+def test_a_gate_refuses_and_the_place_is_tried_again() -> None:
+    said = ["two women with a surfboard", "on the grass, two dogs are running"]
+    caption = "two dogs run on grass"
+    backend = ScriptedBackend(lambda job: Completion(job, said[(len(backend.seen) - 1) % 2], "stop", 5, -1.25))
+    options = {"backend": backend, "strategies": "human"}
+    (outcome,) = create_augmenter("llm", gate="words>=0.4 likelihood>=-2", **options).outcomes([caption], 1, 0)
+    assert outcome.rewrites == (Rewrite("human", said[1]),)
+
+    (refused,) = outcome.rejections
+    assert (refused.source, refused.reason, refused.text, refused.place) == ("human", "words", said[0], 1)
+    assert refused.value == pytest.approx(create_signal("words").measure([TextPair(caption, said[0])])[0], abs=1e-4)
+    (outcome,) = create_augmenter("llm", gate="likelihood>=-1", max_attempts=2, **options).outcomes([caption], 1, 0)
+    assert [(r.reason, r.value, r.place) for r in outcome.rejections] == [
+        ("likelihood", -1.25, 0),
+        ("likelihood", -1.25, 1),
+    ]
+    with pytest.raises(ConfigurationError, match="neighbours needs texts"):
+        create_augmenter("llm", gate="neighbours<=0.9", **options)
+
+
+def test_by_default_a_text_about_something_else_is_refused() -> None:
+    said = ["a plate of rice with beans", "grass on which two dogs, brown ones, run after a ball"]
+    backend = ScriptedBackend(lambda job: said[(len(backend.seen) - 1) % 2].replace("brown ones", "old ones"))
+    augmenter = create_augmenter(
+        "llm", backend=backend, strategies="human", allow="unrelated,number-lost,number-changed"
+    )
+    (outcome,) = augmenter.outcomes(["two dogs run on grass"], 1, 0)
+    assert [r.reason for r in outcome.rejections] == ["kept"]
+    assert len(outcome.rewrites) == 1
+
+
 def test_a_failed_job_is_a_rejection_and_others_go_on() -> None:
     def answer(job: Job) -> str | Completion:
         return Completion(job, "no room", "error", 0) if "dog" in job.body else f"{job.body} seen from afar"
@@ -232,7 +265,8 @@ def test_the_fingerprint_tells_configurations_apart(tmp_path) -> None:
         llm(examples=f"human={tmp_path / 'mine.tsv'}"),
         llm(candidates=2),
         llm(good_score=1.0),
-        llm(least_faithfulness=0.4),
+        llm(gate="words>=0.4"),
+        llm(gate="none"),
         llm(allow="cut"),
     ]
     assert len({a.fingerprint() for a in variants}) == len(variants)
@@ -291,6 +325,7 @@ def test_options_that_are_wrong(options, error, message) -> None:
 
 
 QUICK = {
+    "gate": "none",  # the tiny model writes about nothing in particular
     "max_new_tokens": 12,
     "n_threads": 1,
     "n_slots": 4,
