@@ -1,1 +1,1 @@
-"""LLM caption rewriting by in-context learning: prompt, examples, engine, acceptance, rewriter."""
+"""LLM caption rewriting: prompts, examples, what a model says and how it is judged, captions under way."""
