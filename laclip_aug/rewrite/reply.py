@@ -104,6 +104,7 @@ class Acceptance:
                 raise UnknownNameError("rejection reason", reason, REASONS)
             if reason in ALWAYS_ON:
                 raise ConfigurationError(f"{reason!r} cannot be allowed: it leaves no text; take it out of allow")
+        self._allowed = frozenset(allow)
         self._checks = {reason: check for reason, check in CHECKS.items() if reason not in allow}
 
     def reason(self, draft: Reply) -> str | None:
@@ -121,6 +122,10 @@ class Acceptance:
                 finish = "stop"  # what the limit cut off is another line
         return text, self.reason(Reply(caption, text, others, finish, examples))
 
+    def allows(self, reason: str) -> bool:
+        """Whether texts are kept that ``reason`` would reject."""
+        return reason in self._allowed
+
     def describe(self) -> dict[str, Any]:
         """The checks that are on, for a manifest."""
-        return {"checks": list(self._checks)}
+        return {"checks": [*self._checks, *([] if self.allows("repeated") else ["repeated"])]}

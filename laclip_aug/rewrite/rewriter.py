@@ -14,6 +14,7 @@ from laclip_aug.errors import ConfigurationError, ModelError
 from laclip_aug.generation.backend import Sampling
 from laclip_aug.generation.opening import open_backend
 from laclip_aug.quality.gate import RELATED, Gate
+from laclip_aug.quality.repeats import without_repeats
 from laclip_aug.quality.wording import identity, score
 from laclip_aug.rewrite.choosing import choose_prompt, listed
 from laclip_aug.rewrite.reply import Acceptance
@@ -131,7 +132,8 @@ class LLMAugmenter(CaptionAugmenter):
             self._candidates,
             self._good_score,
         )
-        yield from CaptionStream(captions, plan, self._backend, self._window)
+        stream = CaptionStream(captions, plan, self._backend, self._window)
+        yield from stream if self._acceptance.allows("repeated") else without_repeats(stream)
 
     def describe(self) -> dict[str, Any]:
         """What can change what a text says: model, prompts, sampling, draws, checks; JSON types, no machine path."""

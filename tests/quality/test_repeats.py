@@ -1,0 +1,45 @@
+"""One text for many captions, by hand."""
+
+from __future__ import annotations
+
+import random
+
+from laclip_aug.augmenter import Outcome, Rewrite
+from laclip_aug.quality.repeats import without_repeats
+
+STOCK = "Children and pictures are not for this service"
+OUTCOMES = [
+    Outcome("children on a swing in a garden", (Rewrite("bard", STOCK), Rewrite("human", "a garden swing, children"))),
+    Outcome("three children with a blue kite", (Rewrite("bard", STOCK.lower() + "."),)),
+    Outcome("school children cross a street", (Rewrite("bard", STOCK),)),
+    Outcome("the children of a farmer ride a horse", (Rewrite("bard", "Children somewhere far away"),)),
+    Outcome("a dog sleeps", (Rewrite("bard", "A dog is asleep"),)),
+    Outcome("A dog sleeps!", (Rewrite("bard", "A dog is asleep"),)),
+    Outcome("a dog that sleeps", (Rewrite("bard", "A dog is asleep"),)),
+]
+
+
+def test_a_text_of_three_captions_that_says_little_of_any_is_rejected_in_any_order() -> None:
+    expected = {outcome.caption: outcome.rewrites for outcome in OUTCOMES}
+    expected[OUTCOMES[0].caption] = OUTCOMES[0].rewrites[1:]
+    expected[OUTCOMES[1].caption] = expected[OUTCOMES[2].caption] = ()
+    for order in range(20):
+        shuffled = random.Random(order).sample(OUTCOMES, len(OUTCOMES))
+        found = list(without_repeats(shuffled))
+        assert {outcome.caption: outcome.rewrites for outcome in found} == expected
+        assert sorted(r.text for o in found for r in o.rejections if r.reason == "repeated") == sorted(
+            [STOCK, STOCK, STOCK.lower() + "."]
+        )
+
+
+def test_two_captions_may_share_a_text_and_what_fits_is_not_held_back() -> None:
+    assert list(without_repeats(OUTCOMES[:2])) == OUTCOMES[:2]
+    stream = without_repeats(iter([OUTCOMES[3], OUTCOMES[4]]))
+    assert next(stream) == OUTCOMES[4]
+
+
+def test_captions_of_equal_content_are_one() -> None:
+    same = [
+        Outcome(f"{article} children in a big old red bus", (Rewrite("bard", STOCK),)) for article in ("", "the", "a")
+    ]
+    assert [outcome.rewrites for outcome in without_repeats(same)] == [(Rewrite("bard", STOCK),)] * 3
