@@ -4,8 +4,8 @@ A build of a large data set runs for days on machines that are taken away. What 
 that nothing is lost or made twice, and that the caches are equal in the end. Three figures:
 
 - unbroken: one build of ``--captions`` captions; its time, and the part of it spent inside the backend;
-- killed: the same build, its process killed (SIGKILL) whenever it has used ``--every`` seconds of CPU time, start-up
-  included, so that a busy machine does not matter; how many lives it took and how many captions each added;
+- killed: the same build, its process killed (SIGKILL) whenever it and its engine have used ``--every`` seconds of CPU
+  time, start-up included, so that a busy machine does not matter; how many lives it took and how much each added;
 - whether the two caches hold the same records.
 
     python benchmarks/killed_build.py stories260K.gguf cc3m_validation.tsv --every 3
@@ -46,12 +46,13 @@ def augmenter_of(model: Path) -> CaptionAugmenter:
 
 
 def cpu_seconds(process: int) -> float:
-    """CPU time that a process has used; 0 once it has gone."""
+    """CPU time that a process and its children have used; 0 once it has gone."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     except OSError:
         return 0.0
-    return (int(fields[11]) + int(fields[12])) / _TICK
+    return (int(fields[11]) + int(fields[12])) / _TICK + sum(cpu_seconds(int(child)) for child in children)
 
 
 def stored(cache: Path) -> int:
