@@ -10,6 +10,7 @@ from laclip_aug import create_augmenter
 from laclip_aug.augmenter import Rewrite
 from laclip_aug.errors import ConfigurationError, InputError, ModelError, UnknownNameError
 from laclip_aug.generation.backend import Completion, Job
+from laclip_aug.generation.llamacpp import LlamaCppBackend
 from laclip_aug.generation.scripted import ScriptedBackend
 from laclip_aug.quality.signals import TextPair, create_signal
 from laclip_aug.rewrite.prompt import ConditionedPrompt
@@ -280,12 +281,13 @@ def test_what_merely_ran_the_model_is_no_part_of_the_fingerprint(tiny_gguf, tmp_
     """Another file name, address, engine version, mode, context and package version: the same cache goes on."""
     from laclip_aug.generation import local
 
-    first = create_augmenter("llm", model=tiny_gguf, **QUICK)
+    first = create_augmenter("llm", backend=LlamaCppBackend(tiny_gguf, n_slots=4))
     before = first.provenance()
     copy = tmp_path / "copy.gguf"
     copy.write_bytes(tiny_gguf.read_bytes())
     monkeypatch.setattr(local, "version", lambda package: "0.3.99")
-    second = create_augmenter("llm", model=copy, **{**QUICK, "n_slots": 2, "n_ctx": 512, "reproducible": False})
+    other = LlamaCppBackend(copy, n_slots=2, n_ctx=512, reproducible=False)
+    second = create_augmenter("llm", backend=other)
     assert first.fingerprint() == second.fingerprint()
     changed = {key for key, value in second.provenance().items() if before[key] != value}
     assert changed == {"model", "llama_cpp_python", "mode", "n_ctx"}
