@@ -58,10 +58,11 @@ from tqdm import tqdm
 from laclip_aug.cache.ingest import import_cache
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.exchange.imports import ImportForm
+from laclip_aug.training.counts import DrawCounts
 from laclip_aug.training.coverage import SAMPLE_SIZE
 from laclip_aug.training.loader import TrainingLoader
 from laclip_aug.training.sampling import TextSampler
-from laclip_aug.training.tokenizer import AugmentingTokenizer, DrawCounts, SharedEpoch, Tokenizer
+from laclip_aug.training.tokenizer import AugmentingTokenizer, SharedEpoch, Tokenizer
 from laclip_aug.training.words import LEARNED
 
 MODEL = "ViT-B-32"

@@ -1,4 +1,4 @@
-"""Which versions of open_clip the package works with: its tests of real training runs, in an environment per version.
+"""Which versions of open_clip the package works with: all of its training tests, in an environment per version.
 
 Why it matters: open_clip's trainer has no interface for plug-ins, so a release may move what the hook and the patches
 hold on to. The table says for which versions that was tried, and with which result.
@@ -8,6 +8,10 @@ For each version, a fresh virtual environment with ``open_clip_torch[training]``
 environment's packages are used, and only open_clip itself is installed apart and put first on the path: seconds, and
 the same torch for all. ``--source`` adds the ``src`` directory of a source checkout, for what is not released; it
 always shares. Run it where the package is installed with its ``dev`` extra. The last line is one JSON document.
+Versions that an earlier run of the same tests left in it stay.
+
+The table also has how many token positions the text tower of one short training run was given, trimmed: the same number
+where trimming does the same (``test_positions``).
 
     python benchmarks/version_matrix.py --environments matrix --share --source ../open_clip/src
 """
@@ -30,7 +34,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 VERSIONS = ("2.29.0", "3.0.0", "3.2.0", "3.3.0")
-TESTS = ("test_identity", "test_hook", "test_loaders", "test_command", "test_patches")
+TESTS = tuple(sorted(path.stem for path in (ROOT / "tests" / "training").glob("test_*.py")))
 FACTS = """
 import json, open_clip, platform, torch
 print(json.dumps([open_clip.__version__, torch.__version__, platform.python_version()]))
@@ -62,6 +66,7 @@ class Result:
     seconds: float
     files: dict[str, dict[str, int]]
     failed: list[str]
+    positions: dict[str, int]
 
 
 def environments(
@@ -103,25 +108,42 @@ def measure(kind: str, environment: Environment, tests: list[str], report: Path)
     if done.returncode not in (0, 1):  # 1: some tests failed
         raise SystemExit(f"pytest did not run under open_clip {open_clip}:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
     counts: dict[str, Counter[str]] = {name: Counter() for name in tests}
-    failed = []
+    failed, positions = [], {}
     for case in ElementTree.parse(report).iter("testcase"):
         name = case.attrib["classname"].rsplit(".", 1)[-1]
         outcomes = {child.tag for child in case} & {"failure", "error", "skipped"}
         counts[name][min(outcomes, default="passed")] += 1
+        for note in case.iter("property"):
+            if note.attrib["name"] == "text positions":
+                positions[case.attrib["name"]] = int(note.attrib["value"])
         if outcomes - {"skipped"}:
             failed.append(f"{name}::{case.attrib['name']}")
-    return Result(open_clip, kind, torch, python, round(seconds, 1), {k: dict(v) for k, v in counts.items()}, failed)
+    return Result(
+        open_clip, kind, torch, python, round(seconds, 1), {k: dict(v) for k, v in counts.items()}, failed, positions
+    )
 
 
 def table(results: list[Result], tests: list[str]) -> str:
     """The results for people, as Markdown."""
-    lines = [f"| open_clip | {' | '.join(tests)} | failed |", f"|---|{'---|' * len(tests)}---|"]
-    for result in results:
-        cells = [f"{result.files[name].get('passed', 0)} of {sum(result.files[name].values())}" for name in tests]
-        lines.append(
-            f"| {result.open_clip} ({result.kind}) | {' | '.join(cells)} | {', '.join(result.failed) or 'none'} |"
-        )
-    return "\n".join(lines)
+    names = [result.open_clip for result in results]
+    lines = [f"| tests | {' | '.join(names)} |", f"|---|{'---|' * len(results)}"]
+    for test in tests:
+        counts = [result.files[test] for result in results]
+        cells = [f"{count.get('passed', 0)} of {sum(count.values())}" for count in counts]
+        lines.append(f"| {test} | {' | '.join(cells)} |")
+    for run in dict.fromkeys(name for result in results for name in result.positions):
+        cells = [f"{result.positions[run]:,}" if run in result.positions else "" for result in results]
+        lines.append(f"| text positions, {run} | {' | '.join(cells)} |")
+    about = [f"- {r.open_clip}: {r.kind}; failed: {', '.join(r.failed) or 'none'}" for r in results]
+    return "\n".join([*lines, "", *about])
+
+
+def earlier(path: Path, tests: list[str]) -> list[Result]:
+    """The results of an earlier run of the same tests."""
+    if not path.is_file():
+        return []
+    document = json.loads(path.read_text())
+    return [Result(**result) for result in document["results"]] if document["tests"] == tests else []
 
 
 def main() -> None:
@@ -135,12 +157,14 @@ def main() -> None:
     args = parser.parse_args()
     directory = args.environments.resolve()
     directory.mkdir(parents=True, exist_ok=True)
-    results: list[Result] = []
+    before, results = earlier(args.results / "version_matrix.json", args.tests), list[Result]()
     made = environments(args.versions, args.source, directory, args.share)
     for number, (kind, environment) in enumerate(
         tqdm(made, total=len(args.versions) + len(args.source), unit="version", file=sys.stderr)
     ):
-        results.append(measure(kind, environment, args.tests, directory / f"report-{number}.xml"))
+        found = measure(kind, environment, args.tests, directory / f"report-{number}.xml")
+        before = [result for result in before if result.open_clip != found.open_clip]
+        results = before = sorted([*before, found], key=lambda result: result.open_clip)
         document = {"tests": args.tests, "results": [asdict(result) for result in results]}
         text = table(results, args.tests)
         (args.results / "version_matrix.json").write_text(json.dumps(document, indent=1) + "\n")

@@ -2,7 +2,8 @@
 
 open_clip's trainer has no plug-in interface, but three of its module globals are enough to change what text it trains
 on and with which loss: ``main.parse_args``, ``data.get_dataset_fn`` and ``main.create_loss``, or ``main.create_task``,
-which has its place from version 4 on. Each is looked up at call time, so it can be replaced from outside and put back.
+which has its place from version 4 on. Two more serve trimming and logging. Each is looked up at call time, so it can be
+replaced from outside and put back.
 :func:`check_seams` makes sure, before anything is replaced, that the installed version has them with the parameters
 that the hook relies on.
 """
@@ -63,15 +64,12 @@ class Seam:
 
 
 PARSE_ARGS = Seam("open_clip_train.main", "parse_args", ("args",))
-GET_DATASET_FN = Seam("open_clip_train.data", "get_dataset_fn", ("data_path", "dataset_type"))
 CREATE_LOSS = Seam("open_clip_train.main", "create_loss", ("args",))
 CREATE_TASK = Seam("open_clip_train.main", "create_task", ("args", "model"))
 CREATE_MODEL = Seam("open_clip_train.main", "create_model_and_transforms", ("model_name",))
+TRAIN_ONE_EPOCH = Seam("open_clip_train.main", "train_one_epoch", ("args", "tb_writer"))
+_GET_DATA = Seam("open_clip_train.main", "get_data", ("args", "epoch", "tokenizer"))
 _MAIN = Seam("open_clip_train.main", "main", ("args",))
-_DATASETS = tuple(
-    Seam("open_clip_train.data", name, ("args", "is_train", "epoch", "tokenizer"))
-    for name in ("get_csv_dataset", "get_wds_dataset", "get_synthetic_dataset")
-)
 
 
 def version() -> str:
@@ -97,6 +95,24 @@ def loss_seam() -> Seam:
     return CREATE_TASK if has_tasks() else CREATE_LOSS
 
 
+def dataset_seam() -> Seam:
+    """What chooses the loader of a data set: a global of the module that the trainer's ``get_data`` is from."""
+    module = getattr(_GET_DATA.get(), "__module__", "open_clip_train.data")
+    return Seam(module, "get_dataset_fn", ("data_path", "dataset_type"))
+
+
+def log_scalars(values: dict[str, float], step: int, writer: Any, args: Any) -> None:
+    """Log ``values`` where the trainer logs its own: to its TensorBoard ``writer``, if any, and to its W&B backend."""
+    for name, value in values.items():
+        if writer is not None:
+            writer.add_scalar(name, value, step)
+    train = _module("open_clip_train.train")
+    choose = getattr(train, "get_wandb_backend", None)  # from open_clip 4 on
+    backend = choose(args) if choose else (train.wandb if getattr(args, "wandb", False) else None)
+    if backend is not None:
+        backend.log({**values, "step": step}, step=step)
+
+
 def check_seams() -> None:
     """Make sure that the installed open_clip has every seam with the parameters that the hook relies on.
 
@@ -106,7 +122,7 @@ def check_seams() -> None:
     match = re.match(r"(\d+)\.(\d+)", version())
     if match is None or not SUPPORTED[0] <= (int(match[1]), int(match[2])) < SUPPORTED[1]:
         raise UnsupportedOpenClipError(_advice("this version is not known to work"))
-    for seam in (PARSE_ARGS, GET_DATASET_FN, loss_seam(), CREATE_MODEL, _MAIN, *_DATASETS):
+    for seam in (PARSE_ARGS, _GET_DATA, dataset_seam(), loss_seam(), CREATE_MODEL, TRAIN_ONE_EPOCH, _MAIN):
         seam.check()
 
 

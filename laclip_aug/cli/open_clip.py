@@ -3,6 +3,7 @@
 One process:      open_clip train --train-data train.csv --model ViT-B-32 --text-aug laclip --text-aug-cache rewrites
 Several of them:  torchrun --nproc-per-node 8 --no-python -- open_clip train ...
                   (without the "--", torchrun may take an option such as --logs for its own)
+Or as a module:   torchrun --nproc-per-node 8 -m laclip_aug.cli.open_clip train ...
 """
 
 from __future__ import annotations
@@ -72,3 +73,7 @@ def _train(arguments: list[str]) -> int:
             return int(openclip.run_trainer(rest) or 0)
     finally:
         sys.argv[0] = program
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -6,25 +6,27 @@ a source checkout with one of the files of ``patches/`` applied calls them itsel
 
 from __future__ import annotations
 
+import inspect
 import logging
 from argparse import Namespace
-from collections.abc import Callable
-from itertools import chain
-from typing import Any, cast
+from collections.abc import Callable, Iterable
+from itertools import chain, islice
+from typing import Any
 
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from laclip_aug import openclip
-from laclip_aug.augmenter import create_augmenter
-from laclip_aug.errors import ConfigurationError
+from laclip_aug.errors import ConfigurationError, UnsupportedOpenClipError
 from laclip_aug.seeding import derive
-from laclip_aug.training import coverage
-from laclip_aug.training.loader import TrainingLoader, describe_draws
+from laclip_aug.training import coverage, provenance
+from laclip_aug.training.counts import DrawCounts
+from laclip_aug.training.loader import TrainingLoader
 from laclip_aug.training.loss import MultiTextLoss
-from laclip_aug.training.options import DEFAULT_POOL, TextAugOptions
+from laclip_aug.training.options import TextAugOptions
 from laclip_aug.training.rows import row_ids
-from laclip_aug.training.sampling import AugmenterLookup, TextSampler
-from laclip_aug.training.tokenizer import AugmentingTokenizer, DrawCounts, SharedEpoch
+from laclip_aug.training.samplers import origin, sampler_for
+from laclip_aug.training.tokenizer import AugmentingTokenizer, SharedEpoch
 from laclip_aug.training.trim import install_trimming
 
 _UNTRIMMED = {
@@ -34,30 +36,10 @@ _UNTRIMMED = {
 }
 """Options of the trainer under which texts keep their padding, and why."""
 _ONE_LENGTH = ("use_naflex", "variable_text", "genlip", "genlap")
-"""Values in the trainer's arguments that stand for batches of another form than padded texts ``[B, L]``."""
-
-
-def sampler_for(options: TextAugOptions) -> TextSampler:
-    """The sampler that ``options`` describe, over a cache or over an augmenter that works while loading."""
-    shared: dict[str, Any] = {"seed": options.seed, "original_prob": options.original_prob}
-    if options.cache is None:
-        pool = DEFAULT_POOL if options.num_texts is None else options.num_texts
-        augmenter = create_augmenter(options.mode, **options.augmenter_options)
-        return TextSampler(AugmenterLookup(augmenter, pool - 1, options.seed), pool=pool, **shared)
-    from laclip_aug.cache.lookup import CaptionCache
-
-    cache = CaptionCache(options.cache)
-    made, sources = max(cache.manifest.config.n, cache.manifest.counts.most), cache.sources  # imports vary in number
-    chosen = sources if options.strategies is None else options.strategies
-    return TextSampler(
-        cache,
-        multi=options.mode == "laclip-mt",
-        pool=1 + sum(sources[j % len(sources)] in chosen for j in range(made if sources else 0)),
-        num_texts=options.num_texts,
-        strategies=options.strategies,
-        on_miss=options.on_miss,
-        **shared,
-    )
+"""Flags for batches of another form than texts ``[B, L]``, in the arguments or in what loaders are told."""
+_LOADER = ("args", "is_train", "epoch", "tokenizer")
+_PLAIN_LOSSES = ("ClipLoss", "SigLipLoss")
+_CHECK_EVERY = 64  # batches
 
 
 class TextAugmentation:
@@ -74,7 +56,10 @@ class TextAugmentation:
         self.options = options
         self.sampler = None if options.mode == "none" else sampler_for(options)
         self.multi_text_loss: MultiTextLoss | None = None
+        self._origin = {} if self.sampler is None else origin(self.sampler)
         self._arguments = Namespace()
+        self._changed: list[str] = []
+        self._writer: Any = None
 
     @property
     def multi_text(self) -> bool:
@@ -99,31 +84,51 @@ class TextAugmentation:
             self._refuse_other_batches(args)
         if self.multi_text:
             self._refuse_other_losses(args)
-        vars(args).update(self.options.as_namespace())
+        ours = self.options.as_namespace() | {f"text_aug_{name}": value for name, value in self._origin.items()}
+        self._changed = provenance.differences(provenance.noted(args), ours)
+        vars(args).update(ours)
 
     def dataset_fn(self, dataset_fn: Callable[..., Any]) -> Callable[..., Any]:
         """A function of open_clip's ``get_csv_dataset`` form, as one whose training data has augmented texts.
 
         Only calls with ``is_train=True`` are changed; validation keeps its texts. Batches have texts ``[B*K, L]``.
-        """
-        sampler = self.sampler
-        if sampler is None:
-            return dataset_fn
 
-        def build(
-            args: Namespace, preprocess: Any, is_train: bool, epoch: int = 0, tokenizer: Any = None, **rest: Any
-        ) -> Any:
-            if not is_train:
-                return dataset_fn(args, preprocess, is_train=is_train, epoch=epoch, tokenizer=tokenizer, **rest)
-            self._refuse_other_batches(args)  # once more: the trainer has looked at the model since
-            shared = SharedEpoch(epoch)
-            counts = DrawCounts(sampler.strategies, args.workers)
-            augmenting = AugmentingTokenizer(tokenizer, sampler, shared, counts)
-            info = dataset_fn(args, preprocess, is_train=is_train, epoch=epoch, tokenizer=augmenting, **rest)
+        Raises:
+            UnsupportedOpenClipError: the function has not the parameters that are relied on.
+        """
+        signature = inspect.signature(dataset_fn)
+        if missing := [name for name in _LOADER if name not in signature.parameters]:
+            raise UnsupportedOpenClipError(
+                f"the trainer's loader {getattr(dataset_fn, '__name__', dataset_fn)} has no parameter "
+                f"{', '.join(missing)}; use a version of open_clip that laclip-aug's README names"
+            )
+
+        def build(*positional: Any, **named: Any) -> Any:
+            call = signature.bind(*positional, **named)
+            call.apply_defaults()
+            given = call.arguments
+            if not given["is_train"]:
+                return dataset_fn(*positional, **named)
+            args = given["args"]
+            if self._changed and args.rank == 0:
+                logging.warning("the resumed run had other text augmentation: %s", "; ".join(self._changed))
+            if self.sampler is None:
+                return dataset_fn(*positional, **named)
+            # once more: the trainer has looked at the model since
+            self._refuse_other_batches(args, *(v for name, v in given.items() if name != "tokenizer"))
+            provenance.check_ranks(self._origin["fingerprint"], args.world_size)
+            shared, counts = SharedEpoch(given["epoch"]), DrawCounts(self.sampler.strategies, args.workers)
+            augmenting = AugmentingTokenizer(given["tokenizer"], self.sampler, shared, counts)
+            given["tokenizer"] = augmenting
+            info = dataset_fn(*call.args, **call.kwargs)
             self._look_into_cache(augmenting, info.dataloader, args)
             return self._follow_epochs(info, shared, counts, args)
 
         return build
+
+    def log_to(self, writer: Any) -> None:
+        """Send what was drawn to ``writer`` too, a TensorBoard ``SummaryWriter`` or None; W&B is found by itself."""
+        self._writer = writer
 
     def trim(self, model: nn.Module) -> None:
         """Leave the padding out of the model's text tower where that is exact and wanted; the log says which."""
@@ -136,9 +141,15 @@ class TextAugmentation:
         install_trimming(model)
 
     def loss(self, single: nn.Module, args: Namespace) -> nn.Module:
-        """The loss to train with, where the trainer's own for one text per image is ``single``."""
+        """The loss to train with, where the trainer's own for one text per image is ``single``.
+
+        Raises:
+            ConfigurationError: ``single`` is not CLIP's or SigLIP's loss, which the one over several texts stands for.
+        """
         if not self.multi_text:
             return single
+        if (name := type(single).__name__) not in _PLAIN_LOSSES:
+            raise ConfigurationError(f"open_clip's {name} pairs one text with an image, not several: use laclip")
         distributed = {"local_loss": args.local_loss, "gather_with_grad": args.gather_with_grad}
         self.multi_text_loss = self._loss_for(args, single, **distributed, rank=args.rank, world_size=args.world_size)
         return self.multi_text_loss
@@ -171,8 +182,8 @@ class TextAugmentation:
             **distributed,
         )
 
-    def _refuse_other_batches(self, args: Namespace) -> None:
-        other = [name for name in _ONE_LENGTH if getattr(args, name, False)]
+    def _refuse_other_batches(self, args: Namespace, *told: Any) -> None:
+        other = [name for name in _ONE_LENGTH if any(getattr(one, name, False) is True for one in (args, *told))]
         if "audio" in str(args.dataset_type):
             other.append("dataset_type")
         if other:
@@ -201,20 +212,19 @@ class TextAugmentation:
         """Check that the cache covers the training data, and let the tokenizer learn the words of both."""
         if self.options.cache is None:
             return
-        from laclip_aug.cache.lookup import CaptionCache
-
-        lookup = cast(CaptionCache, tokenizer.sampler.lookup)
-        shards = None if args.train_data is None else str(args.train_data)
-        keys = coverage.keys_of(args)
-        captions = coverage.training_captions(getattr(loader, "dataset", None), shards, self.options.seed, keys=keys)
-        measured = coverage.measure(lookup, captions)
+        lookup, sources = tokenizer.sampler.lookup, tokenizer.sampler.strategies
+        captions = coverage.training_captions(getattr(loader, "dataset", None), args, self.options.seed)
         if args.rank == 0 or self.options.on_miss == "error":  # each process stops by itself; none is left waiting
-            coverage.check(measured, str(shards), self.options.cache, self.options.on_miss, keys)
-        tokenizer.learn(chain(captions, lookup.texts()))
+            shown = tqdm(
+                captions, "looking up the training captions", len(captions.texts), disable=args.rank > 0, leave=False
+            )
+            measured = coverage.measure(lookup, sources, shown, captions.whole)
+            coverage.check(measured, captions, str(args.train_data), self.options)
+        tokenizer.learn(chain(islice(captions, coverage.SAMPLE_SIZE), _texts(lookup)))
 
     def _follow_epochs(self, info: Any, shared: SharedEpoch, counts: DrawCounts, args: Namespace) -> Any:
         """``info`` with an augmented loader, and with a ``set_epoch`` that reaches the workers and the loss."""
-        set_epoch = info.set_epoch
+        set_epoch, batches = info.set_epoch, 0
 
         def follow(epoch: int) -> None:
             set_epoch(epoch)
@@ -223,15 +233,28 @@ class TextAugmentation:
             if self.multi_text_loss is not None:
                 self.multi_text_loss.step_seed = derive(self.options.seed, epoch)
 
-        def note_rows(texts: Tensor, texts_per_image: int) -> None:
+        def note(texts: Tensor, texts_per_image: int) -> None:
+            nonlocal batches
+            batches += 1
+            if self.options.max_miss and batches % _CHECK_EVERY == 0:
+                coverage.check_draws(counts.seen(), self.options)
             if self.multi_text_loss is not None and self.multi_text_loss.needs_rows:
                 self.multi_text_loss.record_rows(row_ids(texts, texts_per_image))
 
         def report() -> None:
+            drawn, epoch = counts.take(), shared.get()
             if args.rank == 0:
                 where = f" (by rank 0 of {args.world_size})" if args.world_size > 1 else ""
-                logging.info("%s%s", describe_draws(counts.take(), shared.get()), where)
+                logging.info("%s%s", drawn.line(epoch), where)
+                steps = info.dataloader.num_batches // args.accum_freq
+                openclip.log_scalars(drawn.scalars(), steps * (epoch + 1) - 1, self._writer, args)
+            coverage.check_draws(drawn, self.options)
 
         info.set_epoch = follow
-        info.dataloader = TrainingLoader(info.dataloader, note_rows, report)
+        info.dataloader = TrainingLoader(info.dataloader, note, report)
         return info
+
+
+def _texts(lookup: Any) -> Iterable[str]:
+    texts: Iterable[str] = lookup.texts()
+    return texts

@@ -1,122 +1,174 @@
-"""How much of the training data the cache covers, found on a sample before training starts.
+"""How much of the training data the cache covers, found before training starts.
 
-A cache built from another file, or with another caption column, would otherwise show after hours, or not at all.
+A cache built from another file, or with another caption column, would otherwise show after hours, or not at all. The
+captions of a table are all looked up; of webdataset shards, a sample is.
 """
 
 from __future__ import annotations
 
 import logging
-from argparse import Namespace
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from laclip_aug.errors import CacheMissError, InputError
+from laclip_aug.errors import CacheMissError, ConfigurationError, InputError
 from laclip_aug.exchange.addresses import is_address, scheme_of, through_a_pipe
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import about_directory
 from laclip_aug.exchange.tars import TextKeys, tar_captions
 from laclip_aug.seeding import generator
+from laclip_aug.training.counts import Drawn
+from laclip_aug.training.options import TextAugOptions
 from laclip_aug.training.sampling import RewriteLookup
 
 SAMPLE_SIZE = 1000
 _MAX_SHARDS = 4  # opened at the start, possibly over a network
+_DEVIATIONS = 3  # by which a sample may exceed the share that may miss
+
+
+@dataclass(frozen=True)
+class TrainingCaptions:
+    """Captions of the training data: the ``whole`` of them, or a sample, which was looked for where ``keys`` says.
+
+    ``remarks`` tell what could not be read.
+    """
+
+    texts: Collection[Any]
+    whole: bool
+    keys: TextKeys | None = None
+    remarks: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(str, self.texts)
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Of ``sampled`` captions, ``found`` are in the cache with ``rewrites`` texts in all; ``missing`` names some."""
+    """Of ``looked_up`` captions, ``found`` are in the cache, with ``rewrites`` texts to train on; some ``missing``."""
 
-    sampled: int
+    looked_up: int
     found: int
     rewrites: int
     missing: tuple[str, ...]
+    whole: bool = False
 
     def __str__(self) -> str:
-        share = 100 * self.found / max(1, self.sampled)
+        share = 100 * self.found / max(1, self.looked_up)
         return (
-            f"text augmentation: {self.found} of {self.sampled} sampled training captions ({share:.1f}%) are in the "
-            f"cache, with {self.rewrites / max(1, self.found):.2f} rewrites each"
+            f"text augmentation: {self.found} of {self.looked_up} {'' if self.whole else 'sampled '}training captions "
+            f"({share:.1f}%) are in the cache, with {self.rewrites / max(1, self.found):.2f} rewrites each"
         )
 
 
-def measure(lookup: RewriteLookup, captions: Iterable[str]) -> Coverage:
-    """Look every caption up."""
-    sampled = found = rewrites = 0
+def measure(lookup: RewriteLookup, sources: Collection[str], captions: Iterable[str], whole: bool) -> Coverage:
+    """Look every caption up, and count its rewrites from ``sources``."""
+    looked_up = found = rewrites = 0
     missing: list[str] = []
     for caption in captions:
-        sampled += 1
+        looked_up += 1
         texts = lookup.get(caption)
-        if texts is None:
-            missing.append(caption)
-        else:
+        if texts is not None:
             found += 1
-            rewrites += len(texts)
-    return Coverage(sampled, found, rewrites, tuple(missing[:3]))
+            rewrites += sum(rewrite.source in sources for rewrite in texts)
+        elif len(missing) < 3:
+            missing.append(caption)
+    return Coverage(looked_up, found, rewrites, tuple(missing), whole)
 
 
-def check(coverage: Coverage, data: str, cache: str, on_miss: str, keys: TextKeys | None = None) -> None:
-    """Log the coverage; refuse to start where a missing caption would stop the training later.
+def check(coverage: Coverage, captions: TrainingCaptions, data: str, options: TextAugOptions) -> None:
+    """Log the coverage; refuse to start where missing captions would stop the training later.
 
     Raises:
-        CacheMissError: sampled captions are missing and ``on_miss`` is ``"error"``.
+        ConfigurationError: no caption of the training data could be read.
+        CacheMissError: more captions are missing than ``options`` allow. A sample may show more than the share that
+            may miss, by three standard deviations of such a count.
     """
-    if coverage.found == coverage.sampled:
+    if not coverage.looked_up:
+        remarks = "; ".join(captions.remarks) or "it has none"
+        raise ConfigurationError(
+            f"no caption of the training data {data} could be read, so nothing can be said of the cache: {remarks}. "
+            "Check --train-data (and --text-key or --json-text-key, where open_clip has them)"
+        )
+    if coverage.found and not coverage.rewrites:
+        chosen = "" if options.strategies is None else " by the chosen strategies"
+        logging.warning(
+            "%s: there is no rewrite%s, so every caption is trained on as it is; look at: laclip-aug cache info %s",
+            *(coverage, chosen, quote(str(options.cache))),
+        )
+    elif coverage.found == coverage.looked_up:
         logging.info("%s", coverage)
+    if coverage.found == coverage.looked_up:
         return
     examples = ", ".join(repr(caption[:80]) for caption in coverage.missing)
+    typed = "" if captions.keys is None else captions.keys.typed()
     advice = (
         f"not in it, for example: {examples}. To add what is missing: laclip-aug build {quote(data)} "
-        f"--cache {quote(cache)}{'' if keys is None else keys.typed()}, with the options that the cache was built with"
+        f"--cache {quote(str(options.cache))}{typed}, with the options that the cache was built with"
     )
-    if on_miss == "error":
+    missing = coverage.looked_up - coverage.found
+    allowed = options.max_miss * coverage.looked_up
+    if options.on_miss == "error" and missing > allowed + (0 if coverage.whole else _DEVIATIONS * math.sqrt(allowed)):
+        share = math.ceil(1e4 * missing / coverage.looked_up) / 100  # rounded up, so that it is enough
         raise CacheMissError(
-            f"{coverage}; {advice}, or train with --text-aug-on-miss original (under another --name, as the log of "
-            "this run is open by now)"
+            f"{coverage}; {advice}. To train all the same (under another --name, as the log of this run is open by "
+            f"now): --text-aug-max-miss {share:g}%, or --text-aug-on-miss original"
         )
     logging.warning("%s; %s", coverage, advice)
 
 
-def keys_of(args: Namespace) -> TextKeys:
-    """Where the trainer's samples have their captions. open_clip 4 has options for it; before, it is ``txt``."""
-    return TextKeys.of(*(getattr(args, key, None) for key in ("text_key", "json_text_key", "json_text_key_probs")))
+def check_draws(drawn: Drawn, options: TextAugOptions) -> None:
+    """Stop a training of which more captions miss the cache than ``options`` allow.
+
+    Raises:
+        CacheMissError: that is so, by more than three standard deviations of such a count.
+    """
+    allowed = options.max_miss * drawn.captions
+    if options.on_miss == "error" and drawn.missed > allowed + _DEVIATIONS * math.sqrt(allowed):
+        raise CacheMissError(
+            f"{drawn.missed} of {drawn.captions} captions missed the cache, more than --text-aug-max-miss "
+            f"{100 * options.max_miss:.3g}%; add them with laclip-aug build on the training data, or resume with a "
+            "larger share"
+        )
 
 
-def training_captions(
-    dataset: Any, shards: str | None, seed: int, limit: int = SAMPLE_SIZE, keys: TextKeys | None = None
-) -> list[str]:
-    """At most ``limit`` captions of the training data, drawn by ``seed`` and without touching the loader.
+def training_captions(dataset: Any, args: Any, seed: int) -> TrainingCaptions:
+    """The captions of the training data, without touching the loader.
 
-    A CSV dataset has its captions in memory. Of webdataset shards, ``limit`` captions are read from the beginnings
-    of a few, where ``keys`` says; what cannot be read is warned of, as the trainer goes on without it.
+    A CSV dataset has them all in memory. Of webdataset shards, captions are read from the beginnings of a few, drawn by
+    ``seed``, as the trainer reads them; what cannot be read is warned of, as the trainer goes on without it.
 
     Raises:
         InputError: the shards are a directory, or addresses that webdataset does not open: the trainer would wait
             for samples without end.
     """
-    captions: Sequence[Any] | None = getattr(dataset, "captions", None)
+    captions: Collection[Any] | None = getattr(dataset, "captions", None)
     if captions is not None:
-        places = generator(seed, "coverage").sample(range(len(captions)), min(limit, len(captions)))
-        return [str(captions[place]) for place in places]
+        return TrainingCaptions(captions, whole=True)
     if isinstance(caption := getattr(dataset, "caption", None), str):
-        return [caption]
-    if shards is None:
-        return []
-    import webdataset
+        return TrainingCaptions([caption], whole=True)
+    if args.train_data is None:
+        return TrainingCaptions([], whole=True)
+    from webdataset.shardlists import expand_urls
 
-    urls = [url for part in shards.split("::") for url in webdataset.shardlists.expand_urls(part)]
-    for url in urls:
+    files = [url for part in str(args.train_data).split("::") for url in expand_urls(part)]
+    for url in files:
         _refuse_unopened(url)
-    chosen = generator(seed, "coverage").sample(urls, min(_MAX_SHARDS, len(urls)))
-    share = -(-limit // max(1, len(chosen)))
-    log = InputLog()
-    found = [caption for url in chosen for _, caption in islice(tar_captions(url, log, keys), share)][:limit]
+    chosen = generator(seed, "coverage").sample(files, min(_MAX_SHARDS, len(files)))
+    share = -(-SAMPLE_SIZE // max(1, len(chosen)))
+    keys, log = keys_of(args), InputLog()
+    found = [text for file in chosen for _, text in islice(tar_captions(file, log, keys), share)]
     for line in log.lines():
         logging.warning("text augmentation: of %s, a sample of the shards, %s", ", ".join(chosen), line)
-    return found
+    return TrainingCaptions([text for text in found if text.strip()][:SAMPLE_SIZE], False, keys, log.lines())
+
+
+def keys_of(args: Any) -> TextKeys:
+    """Where the trainer's samples have their captions. open_clip 4 has options for it; before, it is ``txt``."""
+    return TextKeys.of(*(getattr(args, key, None) for key in ("text_key", "json_text_key", "json_text_key_probs")))
 
 
 def _refuse_unopened(url: str) -> None:

@@ -24,11 +24,12 @@ from typing import Any
 from torch.utils.data import default_collate
 
 from laclip_aug.errors import ConfigurationError
-from laclip_aug.training.augmentation import sampler_for
+from laclip_aug.training.counts import DrawCounts
 from laclip_aug.training.loss import MultiTextLoss
 from laclip_aug.training.options import TextAugOptions
+from laclip_aug.training.samplers import sampler_for
 from laclip_aug.training.sampling import TextSampler
-from laclip_aug.training.tokenizer import DrawCounts, SharedEpoch, Tokenizer, flatten_texts
+from laclip_aug.training.tokenizer import SharedEpoch, Tokenizer, flatten_texts
 from laclip_aug.training.words import with_word_table
 
 __all__ = [

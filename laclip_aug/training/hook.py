@@ -13,8 +13,10 @@ A trainer that is changed in its source (see ``patches/``) calls :func:`from_nam
 
 from __future__ import annotations
 
+import inspect
 from argparse import Namespace
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from torch import nn
@@ -77,7 +79,8 @@ class Hook:
     def __init__(self, options: TextAugOptions) -> None:
         self.augmentation = TextAugmentation(options)
         self.sampler = self.augmentation.sampler
-        self._originals: list[tuple[Seam, Callable[..., Any]]] = []
+        self._attached = True
+        self._replaced: list[tuple[Seam, Callable[..., Any], Callable[..., Any]]] = []
 
     def __enter__(self) -> Hook:
         return self
@@ -86,49 +89,70 @@ class Hook:
         uninstall()
 
     def attach(self) -> None:
-        """Replace the globals; with mode ``none`` only the parser, so that the options are logged."""
-        replacements: list[tuple[Seam, Callable[..., Any]]] = [(openclip.PARSE_ARGS, self._parse_args)]
+        """Replace the globals; with mode ``none`` only what logs the options and what a resumed run had."""
+        dataset_fn = openclip.dataset_seam()
+        replacements: list[tuple[Seam, Callable[..., Any]]] = [
+            (openclip.PARSE_ARGS, self._parse_args),
+            (dataset_fn, self._get_dataset_fn),
+        ]
         if self.sampler is not None:
             loss = self._create_task if openclip.has_tasks() else self._create_loss
-            replacements += [(openclip.GET_DATASET_FN, self._get_dataset_fn), (openclip.loss_seam(), loss)]
+            replacements += [(openclip.loss_seam(), loss), (openclip.TRAIN_ONE_EPOCH, self._train_one_epoch)]
         if self.augmentation.trims:
             replacements.append((openclip.CREATE_MODEL, self._create_model))
-        for seam, replacement in replacements:
+        for seam, make in replacements:
             original = seam.get()
-            self._originals.append((seam, original))
-            seam.set(replacement(original))
+            standing_in = self._while_attached(original, make(original))
+            self._replaced.append((seam, original, standing_in))
+            seam.set(standing_in)
 
     def detach(self) -> None:
-        """Put the globals back."""
-        while self._originals:
-            seam, original = self._originals.pop()
-            seam.set(original)
+        """Put the globals back. What others have wrapped around ours stays theirs, and calls the trainer's own."""
+        self._attached = False
+        while self._replaced:
+            seam, original, ours = self._replaced.pop()
+            if seam.get() is ours:
+                seam.set(original)
+
+    def _while_attached(self, original: Callable[..., Any], replacement: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def call(*args: Any, **named: Any) -> Any:
+            return (replacement if self._attached else original)(*args, **named)
+
+        return call
 
     def _parse_args(self, original: Callable[..., Namespace]) -> Callable[..., Namespace]:
-        def parse_args(args: list[str]) -> Namespace:
-            namespace = original(args)
+        def parse_args(*args: Any, **named: Any) -> Namespace:
+            namespace = original(*args, **named)
             self.augmentation.check(namespace)
             return namespace
 
         return parse_args
 
     def _get_dataset_fn(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def get_dataset_fn(data_path: str, dataset_type: str) -> Callable[..., Any]:
-            return self.augmentation.dataset_fn(original(data_path, dataset_type))
+        def get_dataset_fn(*args: Any, **named: Any) -> Callable[..., Any]:
+            return self.augmentation.dataset_fn(original(*args, **named))
 
         return get_dataset_fn
 
     def _create_loss(self, original: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        def create_loss(args: Namespace) -> nn.Module:
-            return self.augmentation.loss(original(args), args)
+        def create_loss(*args: Any, **named: Any) -> nn.Module:
+            return self.augmentation.loss(original(*args, **named), _given(original, args, named)["args"])
 
         return create_loss
 
     def _create_task(self, original: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        def create_task(args: Namespace, *rest: Any, **named: Any) -> nn.Module:
-            return self.augmentation.task(original(args, *rest, **named), args)
+        def create_task(*args: Any, **named: Any) -> nn.Module:
+            return self.augmentation.task(original(*args, **named), _given(original, args, named)["args"])
 
         return create_task
+
+    def _train_one_epoch(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def train_one_epoch(*args: Any, **named: Any) -> Any:
+            self.augmentation.log_to(_given(original, args, named).get("tb_writer"))
+            return original(*args, **named)
+
+        return train_one_epoch
 
     def _create_model(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def create_model_and_transforms(*args: Any, **kwargs: Any) -> Any:
@@ -137,3 +161,8 @@ class Hook:
             return model, *transforms
 
         return create_model_and_transforms
+
+
+def _given(function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call by the function's own names for them, wherever a version has their places."""
+    return dict(inspect.signature(function).bind(*args, **named).arguments)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from laclip_aug.errors import UnsupportedOpenClipError
 from laclip_aug.training.tokenizer import flatten_texts
 
 
@@ -19,6 +20,9 @@ class TrainingLoader:
         loader: any loader; its attributes (``num_batches``, ``dataset``) are found here too.
         on_batch: called with each batch's ``[B*K, L]`` and K before it is handed on.
         on_end: called when the loader has no more batches.
+
+    Raises:
+        UnsupportedOpenClipError: when iterated, if texts of a batch have another form.
     """
 
     def __init__(self, loader: Any, on_batch: Callable[[Tensor, int], None], on_end: Callable[[], None]) -> None:
@@ -29,6 +33,12 @@ class TrainingLoader:
     def __iter__(self) -> Iterator[Any]:
         for batch in self._loader:
             texts = batch["text"] if isinstance(batch, Mapping) else batch[1]
+            if not isinstance(texts, Tensor) or texts.ndim != 3:
+                form = tuple(texts.shape) if isinstance(texts, Tensor) else type(texts).__name__
+                raise UnsupportedOpenClipError(
+                    f"the trainer's loader gave texts of the form {form}, not [B, K, L]: this open_clip makes its "
+                    "batches on another way; use a version that laclip-aug's README names"
+                )
             flat = flatten_texts(texts)
             self._on_batch(flat, texts.shape[1])
             yield {**batch, "text": flat} if isinstance(batch, Mapping) else (batch[0], flat)
@@ -39,14 +49,3 @@ class TrainingLoader:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_loader"], name)
-
-
-def describe_draws(counts: Mapping[str, int], epoch: int) -> str:
-    """One line for the log from :meth:`DrawCounts.take`: texts per source, and what fell back to the original."""
-    sources = {name: count for name, count in counts.items() if name not in ("short", "missed")}
-    total = sum(sources.values())
-    shares = ", ".join(f"{name} {count} ({100 * count / max(1, total):.1f}%)" for name, count in sources.items())
-    return (
-        f"text augmentation, epoch {epoch}: {total} texts drawn: {shares}; "
-        f"{counts['missed']} captions missed the cache, {counts['short']} texts had fewer than two words"
-    )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.training.gather import gather, gather_ids
-from laclip_aug.training.rows import text_choice
+from laclip_aug.training.rows import side_key, text_choice
 from laclip_aug.training.symmetric import symmetric
 from laclip_aug.training.tiled import Problem, contrast
 
@@ -87,8 +87,19 @@ class MultiTextLoss(nn.Module):
         self.mask_duplicates = mask_duplicates
         self.local_loss, self.gather_with_grad = local_loss, gather_with_grad
         self.rank, self.world_size = rank, world_size
+        self._side_key = torch.zeros((), dtype=torch.int64)  # a tensor, so that a new epoch compiles nothing anew
         self.step_seed = step_seed
         self._rows: deque[Tensor] = deque()
+
+    @property
+    def step_seed(self) -> int:
+        """Seed of the ``sampled`` draw."""
+        return self._step_seed
+
+    @step_seed.setter
+    def step_seed(self, seed: int) -> None:
+        self._step_seed = seed
+        self._side_key.fill_(side_key(seed))
 
     @property
     def needs_rows(self) -> bool:
@@ -202,6 +213,6 @@ class MultiTextLoss(nn.Module):
         image_side = side(images, keys.transpose(0, 1), own, "joint" if self.negatives == "all" else "index")
         if self.text_side == "all":
             return factor * (image_side + side(texts, all_images[None], own.repeat_interleave(k), "index")) / 2
-        choice = text_choice(self.step_seed, len(all_images), k, all_ids, own.device)[own]
+        choice = text_choice(self._side_key, len(all_images), k, all_ids, own.device)[own]
         drawn = texts.view(len(images), k, -1)[torch.arange(len(images), device=own.device), choice]
         return (factor * image_side + side(drawn, all_images[None], own, "index")) / 2

@@ -38,6 +38,7 @@ class TextAugOptions:
     num_texts: int | None = None
     seed: int = 0
     on_miss: str = "error"
+    max_miss: float = 0.0
     augmenter_options: dict[str, Any] = field(default_factory=dict)
     mt_reduction: str = "mean"
     mt_text_side: str = "all"
@@ -60,6 +61,7 @@ class TextAugOptions:
             "--text-aug-seed": self.seed != 0,
             "--text-aug-option": bool(self.augmenter_options),
             "--text-aug-on-miss": self.on_miss != "error",
+            "--text-aug-max-miss": self.max_miss != 0,
             "--text-aug-mt-reduction": self.mt_reduction != "mean",
             "--text-aug-mt-text-side": self.mt_text_side != "all",
             "--text-aug-mt-negatives": self.mt_negatives != "index",
@@ -82,10 +84,15 @@ class TextAugOptions:
         if on_the_fly:
             _refuse(given, f"need a cache; --text-aug {self.mode} makes its texts itself", "--text-aug-strategies")
             _refuse(given, f"need a cache; --text-aug {self.mode} misses nothing", "--text-aug-on-miss")
+            _refuse(given, f"need a cache; --text-aug {self.mode} misses nothing", "--text-aug-max-miss")
         else:
             _refuse(given, "needs --text-aug eda without a cache, which makes its texts itself", "--text-aug-option")
         if self.original_prob is not None and not 0 <= self.original_prob <= 1:
             raise ConfigurationError(f"--text-aug-original-prob {self.original_prob} is not between 0 and 1")
+        if not 0 <= self.max_miss <= 1:
+            raise ConfigurationError(f"--text-aug-max-miss {100 * self.max_miss:g}% is not between 0% and 100%")
+        if self.on_miss != "error":
+            _refuse(given, "has no effect with --text-aug-on-miss original, which lets any miss", "--text-aug-max-miss")
         if self.num_texts is not None and self.num_texts < 1:
             raise ConfigurationError(f"--text-aug-num-texts {self.num_texts} is below 1; 1 is the original alone")
         if self.strategies is not None and (not self.strategies or len(set(self.strategies)) < len(self.strategies)):
@@ -115,7 +122,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "rewrites. laclip-mt: several texts per image and step. eda: word-level augmentation, made while loading or "
         "read from a cache. back-translation: read from a cache",
     )
-    group.add_argument("--text-aug-cache", metavar="DIR", help="the cache that laclip-aug build made")
+    group.add_argument(
+        "--text-aug-cache", action="append", default=[], metavar="DIR", help="the cache that laclip-aug build made"
+    )
     group.add_argument(
         "--text-aug-strategies",
         metavar="A,B",
@@ -141,6 +150,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="error",
         metavar="{error,original}",
         help="a caption that is not in the cache stops the training (default), or is used as it is",
+    )
+    group.add_argument(
+        "--text-aug-max-miss",
+        type=_share,
+        default=0.0,
+        metavar="SHARE",
+        help="captions that may miss the cache, such as 0.1%% or 0.001, and are then used as they are; more of them "
+        "stop the training (default: 0)",
     )
     group.add_argument(
         "--text-aug-option",
@@ -211,6 +228,13 @@ def options_of(namespace: argparse.Namespace) -> TextAugOptions:
     """
     prefix = "text_aug_"
     values = {name[len(prefix) :]: value for name, value in vars(namespace).items() if name.startswith(prefix)}
+    caches = values.pop("cache")
+    if len(caches) > 1:
+        raise ConfigurationError(
+            f"--text-aug-cache was given {len(caches)} times ({', '.join(caches)}), and training reads one cache; give "
+            "one, or put the texts of all into one with laclip-aug cache export and cache import"
+        )
+    values["cache"] = caches[0] if caches else None
     augmenter_options = dict(_key_value(item) for item in values.pop("option"))
     return TextAugOptions(mode=namespace.text_aug, augmenter_options=augmenter_options, **values)
 
@@ -223,6 +247,14 @@ def _key_value(item: str) -> tuple[str, Any]:
         return key.strip().replace("-", "_"), json.loads(text)
     except ValueError:
         return key.strip().replace("-", "_"), text
+
+
+def _share(text: str) -> float:
+    """``"0.1%"`` or ``"0.001"`` as a number."""
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; write for example 0.1% or 0.001") from None
 
 
 def _one_of(option: str, value: str, choices: Sequence[str]) -> None:

@@ -37,12 +37,18 @@ def row_ids(texts: Tensor, texts_per_image: int = 1) -> Tensor:
     return _mix(_mix(first + position).sum(dim=1))
 
 
-def text_choice(seed: int, rows: int, k: int, ids: Tensor | None, device: torch.device) -> Tensor:
+def side_key(seed: int) -> int:
+    """What ``seed`` gives :func:`text_choice`."""
+    return _signed(derive("text side", seed))
+
+
+def text_choice(key: int | Tensor, rows: int, k: int, ids: Tensor | None, device: torch.device) -> Tensor:
     """Which of its ``k`` texts each of ``rows`` images draws: ``[rows]`` in 0..k-1, uniform.
 
-    A function of ``seed`` and the row's id; of ``seed`` and the row's number where there are no ``ids``. So it does not
-    depend on the number of ranks, and stays the same while one batch is accumulated.
+    A function of ``key`` (see :func:`side_key`) and the row's id; of the row's number where there are no ``ids``. So it
+    does not depend on the number of ranks, and stays the same while one batch is accumulated. A key in a tensor of one
+    number may change without compiling anew what calls this.
     """
     keys = torch.arange(rows, device=device) if ids is None else ids
-    draws = _mix(keys ^ _signed(derive("text side", seed)))
+    draws = _mix(keys ^ key)
     return _shift(draws, 33) % k

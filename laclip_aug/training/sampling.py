@@ -69,7 +69,8 @@ class TextSampler:
     With ``multi`` false (LaCLIP), one text: uniformly from the original and the rewrites that there are, or the
     original with probability ``original_prob`` and a uniform rewrite else. With ``multi`` true (LaCLIP-MT),
     ``num_texts`` texts, the original first: the original and the rewrites in the order of ``strategies``, repeated from
-    the start where there are fewer than ``pool``; below ``pool``, the places to keep are drawn anew in each epoch.
+    the start where there are fewer than ``pool``. Below ``pool``, the texts to use are drawn anew in each epoch, and
+    none is there twice while another is free.
 
     Args:
         lookup: the rewrites.
@@ -169,8 +170,11 @@ class TextSampler:
         return rewrites[derive(self.seed, epoch, identity, "rewrite") % len(rewrites)]
 
     def _slots(self, original: Rewrite, rewrites: list[Rewrite], epoch: int) -> list[Rewrite]:
-        slots = list(islice(cycle([original, *rewrites]), self.pool))
-        if self.num_texts == self.pool:
-            return slots
-        places = generator(self.seed, epoch, normalise(original.text)).sample(range(1, self.pool), self.num_texts - 1)
-        return [original, *(slots[place] for place in sorted(places))]
+        if self.num_texts >= self.pool:
+            return list(islice(cycle([original, *rewrites]), self.num_texts))
+        seen = {original.text}
+        others = [r for r in rewrites if not (is_short(r.text) or r.text in seen or seen.add(r.text))]  # type: ignore[func-returns-value]
+        if len(others) < self.num_texts:
+            return list(islice(cycle([original, *others]), self.num_texts))
+        draw = generator(self.seed, epoch, normalise(original.text))
+        return [original, *(others[place] for place in sorted(draw.sample(range(len(others)), self.num_texts - 1)))]

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import get_worker_info
 
-from laclip_aug.training.sampling import ORIGINAL, Draw, TextSampler
+from laclip_aug.training.counts import DrawCounts, shared
+from laclip_aug.training.sampling import TextSampler
 from laclip_aug.training.words import WordTokens, with_word_table
 
 Tokenizer = Callable[..., Tensor]
@@ -25,48 +25,13 @@ class SharedEpoch:
 
     def __init__(self, epoch: int = 0) -> None:
         # A shared tensor travels through any start method; multiprocessing.Value cannot be pickled for spawn.
-        self._value = _shared(torch.tensor(epoch, dtype=torch.int64))
+        self._value = shared(torch.tensor(epoch, dtype=torch.int64))
 
     def set(self, epoch: int) -> None:
         self._value.fill_(epoch)
 
     def get(self) -> int:
         return int(self._value.item())
-
-
-class DrawCounts:
-    """How many texts of each source were drawn, how many were too short, and how many captions missed the cache.
-
-    Each worker counts in a row of its own, so that nothing is locked and nothing lost; row 0 is the training process.
-    """
-
-    def __init__(self, strategies: Sequence[str], workers: int) -> None:
-        self.sources = (ORIGINAL, *strategies)
-        self.names = (*self.sources, "short", "missed")
-        self._shared = _shared(torch.zeros(workers + 1, len(self.names), dtype=torch.int64))
-        self._row: memoryview | None = None  # plain integers in shared memory, quicker than NumPy's one at a time
-        self._column = {name: place for place, name in enumerate(self.sources)}
-
-    def add(self, draw: Draw) -> None:
-        """Count one caption's draw."""
-        if self._row is None:
-            worker = get_worker_info()
-            self._row = memoryview(self._shared.numpy()[0 if worker is None else 1 + worker.id])
-        row = self._row
-        for source in draw.sources:
-            row[self._column[source]] += 1
-        if draw.short or draw.missed:
-            row[-2] += draw.short
-            row[-1] += draw.missed
-
-    def take(self) -> dict[str, int]:
-        """The counts of all workers since the last call; call it between epochs, when workers are at rest."""
-        totals = dict(zip(self.names, self._shared.sum(dim=0).tolist(), strict=True))
-        self._shared.zero_()
-        return totals
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_row": None}  # a worker finds its own row
 
 
 class AugmentingTokenizer:
@@ -109,8 +74,3 @@ class AugmentingTokenizer:
 def flatten_texts(tokens: Tensor) -> Tensor:
     """``[B, K, L]`` to ``[B*K, L]``, sample-major: text j of sample b in row ``b*K + j``."""
     return tokens.flatten(0, 1)
-
-
-def _shared(tensor: Tensor) -> Tensor:
-    tensor.share_memory_()  # type: ignore[no-untyped-call]
-    return tensor

@@ -66,7 +66,7 @@ class Batch:
         size = len(CAPTIONS) // accumulation // processes
         fixed = "--epochs 1 --workers 0 --device cpu --warmup 1 --lr 1e-3 --logs none".split()
         sizes = ("--batch-size", str(size), "--accum-freq", str(accumulation))
-        model = ("--model", f"local-dir:{self.model}", "--train-data", str(data))
+        model = ("--model-config", str(self.model), "--model", self.model.stem, "--train-data", str(data))
         return Run((*model, *fixed, *sizes, "--precision", "fp32", *NO_IMAGE_CHANGE, *extra), processes)
 
     def augmented(self, mode: str, *extra: str) -> tuple[str, ...]:
@@ -99,12 +99,10 @@ def make_batch(root: Path) -> Batch:
     slices = [list(CAPTIONS), *([rewrites(caption)[name] for caption in CAPTIONS] for name in STRATEGIES)]
     sampler = TextSampler(CaptionCache(root / "cache"), seed=SEED)
     drawn = [sampler.texts(caption, 0)[0] for caption in CAPTIONS]
-    model = root / "tiny"
-    model.mkdir()
     vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
     text = {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
-    config = {"model_cfg": {"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}}
-    (model / "open_clip_config.json").write_text(json.dumps(config))
+    model = root / "one-step-clip.json"  # version 2 knows no directories
+    model.write_text(json.dumps({"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}))
     tables = tuple(table(f"slice-{j}.tsv", texts) for j, texts in enumerate(slices))
     return Batch(tables, table("drawn.tsv", drawn), root / "cache", model)
 

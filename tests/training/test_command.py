@@ -110,3 +110,19 @@ def test_two_cpu_processes_by_torchrun(dataset: Dataset, cache: Path, tmp_path: 
 def test_two_dashes_keep_torchrun_from_reading_our_options(tmp_path: Path) -> None:
     # torchrun under Python 3.11 and older takes --logs for an abbreviation of an option of its own
     assert torchrun(1, ["--", COMMAND, "--version", "--logs", "x"], tmp_path).startswith("open_clip ")
+
+
+def test_the_command_as_a_module(dataset: Dataset, cache: Path, tmp_path: Path) -> None:
+    module = [sys.executable, "-m", "laclip_aug.cli.open_clip"]
+    wrong = subprocess.run([*module, "trian"], capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert "did you mean 'train'" in wrong.stderr
+
+    launch = [TORCHRUN, "--standalone", "--nproc-per-node", "1", "-m", "--", module[-1], "train"]
+    config = ("--model-config", str(dataset.model / "tiny-clip.json"), "--model", "tiny-clip")
+    ours = ("--text-aug", "laclip", "--text-aug-cache", str(cache))
+    words = [*launch, *dataset.arguments(tmp_path, "run", epochs=1), *config, *ours]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "text augmentation, epoch 0: 48 texts drawn" in (tmp_path / "run" / "out.log").read_text()

@@ -1,64 +1,136 @@
-"""Which captions the look into the cache takes from shards, and shards that a trainer would wait for in vain."""
+"""What is looked up before training, what is refused, and what is said of it."""
 
 from __future__ import annotations
 
-import shlex
+import io
+import json
+import logging
+import tarfile
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-import webdataset as wds
 
-from laclip_aug.errors import CacheMissError, InputError
-from laclip_aug.exchange.tars import TextKeys
-from laclip_aug.training.coverage import Coverage, check, keys_of, training_captions
+from laclip_aug.augmenter import Outcome, Rejection, Rewrite
+from laclip_aug.cache.format import Config
+from laclip_aug.cache.lookup import CaptionCache
+from laclip_aug.cache.writer import CacheWriter
+from laclip_aug.errors import CacheMissError, ConfigurationError
+from laclip_aug.training import coverage
+from laclip_aug.training.counts import Drawn
+from laclip_aug.training.options import TextAugOptions
+
+from .conftest import make_cache
+
+KNOWN = [f"a dog number {number}" for number in range(4000)]
 
 
-def shard(path: Path, *samples: dict[str, object]) -> str:
-    with wds.TarWriter(str(path)) as tar:
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_cache(tmp_path_factory.mktemp("large"), KNOWN)
+
+
+def look(cache: Path, dataset: Any, train_data: str | None = None, args: Any = None, **options: Any) -> None:
+    """What happens before a training on ``dataset`` starts."""
+    chosen = TextAugOptions(mode="laclip", cache=str(cache), **options)
+    lookup = CaptionCache(cache)
+    captions = coverage.training_captions(dataset, Namespace(train_data=train_data, **(args or {})), seed=0)
+    sources = chosen.strategies or lookup.sources
+    measured = coverage.measure(lookup, sources, captions, captions.whole)
+    coverage.check(measured, captions, str(train_data), chosen)
+
+
+def table(*captions: str) -> SimpleNamespace:
+    return SimpleNamespace(captions=captions)
+
+
+def shard(path: Path, samples: list[dict[str, str]]) -> str:
+    with tarfile.open(path, "w") as tar:
         for number, sample in enumerate(samples):
-            tar.write({"__key__": str(number), "jpg": b"x", **sample})
+            for ending, text in {"jpg": "image", **sample}.items():
+                member = tarfile.TarInfo(f"{number:05d}.{ending}")
+                member.size = len(text.encode())
+                tar.addfile(member, io.BytesIO(text.encode()))
     return str(path)
 
 
-def test_captions_where_open_clip_4_takes_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = shard(
-        tmp_path / "0.tar",
-        {"txt": "a dog", "json": {"a": "dog a", "b": "dog b"}},
-        {"caption": b"a cat", "json": {"a": "", "b": "cat b"}},
-    )
-
-    def taken(**args: object) -> list[str]:
-        return training_captions(None, path, seed=0, keys=keys_of(Namespace(**args)))
-
-    assert taken() == taken(text_key="txt", json_text_key=None) == ["a dog"]
-    assert "no-caption: 1" in caplog.text and ".caption" in caplog.text
-    assert taken(text_key="txt;caption") == ["a dog", "a cat"]
-    assert taken(text_key="txt", json_text_key="a;b") == ["dog a", "cat b"]
-    assert taken(json_text_key="a;b", json_text_key_probs=[0.5, 0.5]) == ["dog a", "dog b", "cat b"]
+def test_one_missing_caption_of_a_table_is_found_wherever_it_is(large: Path) -> None:
+    for place in (0, 2500, 3999):
+        captions = [*KNOWN[:place], "a whale", *KNOWN[place + 1 :]]
+        with pytest.raises(CacheMissError, match=r"3999 of 4000 training captions .*'a whale'.*--text-aug-max-miss"):
+            look(large, table(*captions))
 
 
-def test_shards_that_a_trainer_would_wait_for(tmp_path: Path) -> None:
-    folder = tmp_path / "my shards"
-    folder.mkdir()
-    with pytest.raises(InputError, match=r"none of its files ends in \.tar"):
-        training_captions(None, str(folder), seed=0)
-    shard(folder / "0.tar", {"txt": "a dog"})
-    with pytest.raises(InputError) as error:
-        training_captions(None, str(folder), seed=0)
-    (advised,) = shlex.split(str(error.value).split("files: ")[1].split(", and")[0])
-    assert training_captions(None, advised, seed=0) == ["a dog"]
-    with pytest.raises(InputError, match="opens no s3: addresses") as error:
-        training_captions(None, "s3://bucket/{0..1}.tar", seed=0)
-    assert "'pipe:aws s3 cp s3://bucket/0.tar -'" in str(error.value)
+def test_a_share_may_miss(large: Path, caplog: pytest.LogCaptureFixture) -> None:
+    four, five = ([*KNOWN[:-number], *["a whale"] * number] for number in (4, 5))  # 0.1% and more of 4,000
+    with caplog.at_level(logging.WARNING):
+        look(large, table(*four), max_miss=0.001)
+    assert "3996 of 4000 training captions" in caplog.text
+    with pytest.raises(CacheMissError):
+        look(large, table(*five), max_miss=0.001)
+    look(large, table(*five), on_miss="original")
 
 
-def test_the_advice_is_quoted_and_names_the_keys() -> None:
-    keys = TextKeys.of("txt;caption", "a;b", [0.5, 0.5])
-    with pytest.raises(CacheMissError) as error:
-        check(Coverage(2, 1, 1, ("a dog",)), "it's/{0..1}.tar", "my cache", "error", keys)
-    command = str(error.value).split("missing: ")[1].split(", with the options")[0]
-    assert shlex.split(command) == [
-        *("laclip-aug", "build", "it's/{0..1}.tar", "--cache", "my cache", "--text-key", "txt;caption"),
-        *("--json-text-key", "a;b", "--json-text-key-probs", "0.5", "0.5"),
-    ]
+def test_draws_are_held_to_the_share_too(large: Path) -> None:
+    options = TextAugOptions(mode="laclip", cache=str(large), max_miss=0.01)
+    coverage.check_draws(Drawn({}, captions=10_000, missed=130), options)  # 100 and three times 10
+    with pytest.raises(CacheMissError, match=r"131 of 10000 captions missed the cache, more .*miss 1%"):
+        coverage.check_draws(Drawn({}, captions=10_000, missed=131), options)
+
+
+def test_the_advised_share_is_accepted(large: Path) -> None:
+    captions = table(*KNOWN[:-7], *["a whale"] * 7)
+    with pytest.raises(CacheMissError) as caught:
+        look(large, captions)
+    from laclip_aug.training.options import parse
+
+    words = str(caught.value).split("--text-aug-max-miss ")[1].split(",")[0]
+    options, _ = parse(["--text-aug", "laclip", "--text-aug-cache", str(large), "--text-aug-max-miss", words])
+    look(large, captions, max_miss=options.max_miss)
+
+
+@pytest.mark.parametrize("on_miss", ["error", "original"])
+def test_nothing_to_look_up_is_refused(large: Path, tmp_path: Path, on_miss: str) -> None:
+    tar = shard(tmp_path / "no-text.tar", [{"json": '{"caption": "a dog"}'}] * 3)
+    with pytest.raises(ConfigurationError, match=r"(?s)no caption of the training data.*endings: .jpg, .json"):
+        look(large, object(), tar, on_miss=on_miss)
+    with pytest.raises(ConfigurationError, match="no caption of the training data"):
+        look(large, table(), "empty.csv", on_miss=on_miss)
+
+
+def test_captions_are_those_that_open_clip_4_would_read(large: Path, tmp_path: Path) -> None:
+    fields = {"long": KNOWN[0], "short": KNOWN[1], "none": " "}
+    tar = shard(tmp_path / "both.tar", [{"caption": KNOWN[2], "json": json.dumps(fields)}])
+
+    def read(**args: Any) -> list[str]:
+        return list(coverage.training_captions(object(), Namespace(train_data=tar, **args), seed=0))
+
+    assert read(text_key="txt;caption", json_text_key=None, json_text_key_probs=None) == [KNOWN[2]]
+    assert read(text_key="txt", json_text_key="none;short;long", json_text_key_probs=None) == [KNOWN[1]]
+    assert read(text_key="txt", json_text_key="long;short", json_text_key_probs=[0.5, 0.5]) == KNOWN[:2]
+    assert read() == []
+
+
+def test_a_cache_without_any_rewrite_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with CacheWriter(tmp_path / "none", Config("llm", "test", seed=0, n=1, sources=("chatgpt",))) as writer:
+        writer.new(["a dog"])
+        writer.add(Outcome("a dog", (), (Rejection("chatgpt", "echo"),)))
+        writer.finish()
+    with caplog.at_level(logging.WARNING):
+        look(tmp_path / "none", table("a dog"))
+    assert "with 0.00 rewrites each: there is no rewrite, so every caption is trained on as it is" in caplog.text
+
+
+def test_only_chosen_strategies_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with CacheWriter(tmp_path / "one", Config("import", "test", seed=0, n=1, sources=("mine", "other"))) as writer:
+        writer.new(["a dog"])
+        writer.add(Outcome("a dog", (Rewrite("other", "the dog"), Rewrite("gpt", "one dog"))))
+        writer.finish()
+    with caplog.at_level(logging.INFO):
+        look(tmp_path / "one", table("a dog"))
+    assert "2.00 rewrites each" in caplog.text
+    with caplog.at_level(logging.INFO):
+        look(tmp_path / "one", table("a dog"), strategies=("mine",))
+    assert "there is no rewrite by the chosen strategies" in caplog.text

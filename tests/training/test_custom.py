@@ -95,7 +95,7 @@ def test_workers_that_stay_follow_the_epoch(one: TextSampler, start: str) -> Non
         epoch.set(number)
         tokens = torch.cat([tokens for _, tokens in loader])
         assert torch.equal(tokens, TOKENIZER([one.texts(caption, number)[0] for caption in CAPTIONS]))
-        assert sum(counts.take().values()) == len(CAPTIONS)
+        assert counts.take().captions == len(CAPTIONS)
     assert one.texts(CAPTIONS[0], 0) == one.texts(CAPTIONS[0], 0)
     assert [one.texts(c, 0) for c in CAPTIONS] != [one.texts(c, 4) for c in CAPTIONS]
 
@@ -170,9 +170,9 @@ def test_misses_are_counted(tmp_path: Path) -> None:
     TextAugCollate(TOKENIZER, sampler, counts=counts)(PAIRS)
 
     taken = counts.take()
-    assert taken["missed"] == 24
-    assert taken["chatgpt"] == 24
-    assert taken["original"] == 24 + 4 * 24
+    assert taken.missed == 24
+    assert taken.sources["chatgpt"] == 24
+    assert taken.sources["original"] == 24 + 4 * 24
 
 
 def test_a_loop_of_ones_own_learns(several: TextSampler) -> None:

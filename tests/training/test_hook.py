@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import open_clip
 import open_clip_train.data
@@ -234,7 +237,7 @@ def test_draws_coverage_and_options_are_logged(train: Train, tmp_path: Path) -> 
     run = train("--text-aug", "laclip-mt", "--text-aug-cache", str(made), "--text-aug-on-miss", "original")
 
     log = (run / "out.log").read_text()
-    assert "36 of 48 sampled training captions (75.0%)" in log
+    assert "36 of 48 training captions (75.0%)" in log
     assert "text trimming on" in log
     # 48 captions of 4 texts; 12 captions missed give 48 originals, one without bard repeats the original
     for epoch in (0, 1):
@@ -317,3 +320,74 @@ def losses(run: Path) -> list[float]:
 
 def test_version_is_the_installed_one() -> None:
     assert openclip.version() == open_clip.__version__
+
+
+def test_uninstall_leaves_a_wrapper_of_others_in_place(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, calls = open_clip_train.main.parse_args, []
+    monkeypatch.setattr(open_clip_train.main, "parse_args", plain)  # so that it is put back after the test
+    with hook.install(options(cache)):
+        ours = open_clip_train.main.parse_args
+
+        def theirs(args: list[str]) -> Namespace:
+            calls.append(args)
+            return ours(args)
+
+        open_clip_train.main.parse_args = theirs
+        assert open_clip_train.main.parse_args([]).text_aug == "laclip-mt"
+    assert open_clip_train.main.parse_args is theirs
+    assert not hasattr(open_clip_train.main.parse_args([]), "text_aug")  # ours passes the call on
+    assert len(calls) == 2
+
+
+def test_a_loader_that_moved_and_is_told_more_is_found_by_its_parameters(
+    cache: Path, arguments: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in open_clip after 4.2.0.dev0: other modules, another order, and traits of the model."""
+    moved: Any = ModuleType("open_clip_train.elsewhere")
+    seen = []
+
+    def load(args: Namespace, traits: object, preprocess: object, *, is_train: bool, tokenizer: Any, epoch: int) -> Any:
+        seen.append((traits, tokenizer))
+        return SimpleNamespace(dataloader=SimpleNamespace(dataset=SimpleNamespace(captions=CAPTIONS)), set_epoch=None)
+
+    def get_data(args: Namespace, preprocess: object, epoch: int = 0, tokenizer: object = None) -> Any:
+        chosen = moved.get_dataset_fn("x.csv", dataset_type="csv")
+        return chosen(args, traits, preprocess, is_train=True, tokenizer=tokenizer, epoch=epoch)
+
+    get_data.__module__ = moved.__name__
+    moved.get_dataset_fn = lambda data_path, dataset_type: load
+    monkeypatch.setitem(sys.modules, moved.__name__, moved)
+    monkeypatch.setattr(open_clip_train.main, "get_data", get_data)
+    traits = SimpleNamespace(variable_text=False)
+    arguments.workers = 0
+    with hook.install(options(cache)):
+        get_data(arguments, None, tokenizer=open_clip.SimpleTokenizer(context_length=8))
+        ((told, tokenizer),) = seen
+        assert told is traits
+        assert tokenizer("a red dog").shape == (1, 4, 8)
+        traits = SimpleNamespace(variable_text=True)
+        with pytest.raises(ConfigurationError, match="variable_text"):
+            get_data(arguments, None, tokenizer=None)
+
+    del moved.get_dataset_fn
+    with pytest.raises(UnsupportedOpenClipError, match=r"elsewhere\.get_dataset_fn is missing"):
+        hook.install(options(cache))
+
+
+def test_a_loader_without_a_known_parameter_is_refused(cache: Path) -> None:
+    with pytest.raises(UnsupportedOpenClipError, match="no parameter tokenizer"):
+        TextAugmentation(options(cache)).dataset_fn(lambda args, is_train, epoch, encode: None)
+
+
+def test_a_loss_may_be_made_with_the_model(cache: Path, arguments: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_clip_train.main, LOSS, lambda model, args: open_clip.CoCaLoss(1, 1))
+    monkeypatch.delattr(open_clip_train.main, "create_task", raising=False)
+    made = open_clip.ClipLoss()
+    monkeypatch.setattr(open_clip_train.main, "create_loss", lambda model, args: made, raising=False)
+    with hook.install(options(cache)):
+        loss = open_clip_train.main.create_loss(torch.nn.Linear(1, 1), arguments)
+        assert isinstance(loss, MultiTextLoss)
+        assert loss.single is made
+    made = open_clip.CoCaLoss(1, 1)
+    with hook.install(options(cache)), pytest.raises(ConfigurationError, match="CoCaLoss pairs one text"):
+        open_clip_train.main.create_loss(torch.nn.Linear(1, 1), arguments)

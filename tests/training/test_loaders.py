@@ -131,7 +131,8 @@ def test_an_uncovered_sample_stops_before_training(dataset: Dataset, tmp_path: P
         loaders(dataset, data)
 
     message = str(caught.value)
-    assert "24 of 48 sampled training captions (50.0%)" in message
+    assert f"24 of 48 {'' if kind == 'csv' else 'sampled '}training captions (50.0%)" in message
+    assert "--text-aug-max-miss 50%" in message
     assert "laclip-aug build" in message
     assert str(half) in message
 

@@ -8,7 +8,7 @@ from open_clip.loss import ClipLoss, SigLipLoss
 from torch import distributed, multiprocessing
 
 from laclip_aug.training.loss import MultiTextLoss
-from laclip_aug.training.rows import text_choice
+from laclip_aug.training.rows import side_key, text_choice
 
 B, K, D, WORLD = 3, 4, 8, 2
 IDS = torch.tensor([5, 1, 2, 3, 5, 1])
@@ -117,7 +117,7 @@ def rank_reference(rank, features, options, local, with_grad):
     row_image = {i: own[0][i - rank * B] if local else images[i] for i in rows}
     row_texts = {i: own[1].view(B, K, D)[i - rank * B] if local else texts[i] for i in rows}
     ids = IDS.tolist() if options.get("mask_duplicates") else list(range(WORLD * B))
-    choice = text_choice(4, WORLD * B, K, IDS, torch.device("cpu")).tolist()
+    choice = text_choice(side_key(4), WORLD * B, K, IDS, torch.device("cpu")).tolist()
     total = 0
     for i in rows:
         rivals = [c for c in range(WORLD * B) if ids[c] != ids[i]]

@@ -86,3 +86,27 @@ def test_the_namespace_has_the_command_lines_names(tmp_path: Path) -> None:
     assert values["text_aug_num_texts"] == 2
     assert values["text_aug_mt_reduction"] == "mean"
     assert "text_aug_mode" not in values
+
+
+def test_two_caches_are_an_error_and_the_last_does_not_win(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"given 2 times \(.*one, .*two\)"):
+        parse(["--text-aug", "laclip", "--text-aug-cache", f"{tmp_path}/one", "--text-aug-cache", f"{tmp_path}/two"])
+
+
+@pytest.mark.parametrize(("text", "share"), [("0.1%", 0.001), ("0.001", 0.001), ("0", 0.0), ("100%", 1.0)])
+def test_a_share_that_may_miss(tmp_path: Path, text: str, share: float) -> None:
+    options, _ = parse(["--text-aug", "laclip", "--text-aug-cache", str(tmp_path), "--text-aug-max-miss", text])
+    assert options.max_miss == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--text-aug-max-miss", "few"], "'few' is no share"),
+        (["--text-aug-max-miss", "101%"], "not between 0% and 100%"),
+        (["--text-aug-max-miss", "1%", "--text-aug-on-miss", "original"], "lets any miss"),
+    ],
+)
+def test_a_share_that_makes_no_sense(tmp_path: Path, words: list[str], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        parse(["--text-aug", "laclip", "--text-aug-cache", str(tmp_path), *words])

@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laclip_aug.augmenter import CaptionAugmenter, Rewrite
+from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rewrite
+from laclip_aug.cache.format import Config
 from laclip_aug.cache.lookup import CaptionCache
+from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.errors import CacheMissError, ConfigurationError, UnknownNameError
+from laclip_aug.training.options import TextAugOptions
+from laclip_aug.training.samplers import sampler_for
 from laclip_aug.training.sampling import AugmenterLookup, TextSampler
 
 from .conftest import CAPTIONS, STRATEGIES, rewrite
@@ -211,3 +215,50 @@ def test_an_augmenter_makes_new_texts_in_each_epoch() -> None:
     assert len(set(made.values())) == 6
     again = TextSampler(AugmenterLookup(Numbering(seeded=True), n=4, seed=1), pool=5, original_prob=0.0, seed=1)
     assert {again.texts("a dog", 2)[0] for _ in range(3)} <= {rewrite.text for rewrite in made[1, 2]}
+
+
+def uneven(directory: Path) -> CaptionCache:
+    """An import whose rows name their own sources, each with another number of texts."""
+    rows = {"a dog": ("gpt", 3), "a cat": ("mine", 1), "a cow": ("gpt", 1)}
+    with CacheWriter(directory, Config("import", "test", seed=0, n=1, sources=("mine",))) as writer:
+        for caption, (source, number) in rows.items():
+            writer.new([caption])
+            writer.add(Outcome(caption, tuple(Rewrite(source, f"{caption} {j}") for j in range(number))))
+        writer.finish()
+    return CaptionCache(directory)
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(None, 4), (("gpt",), 4), (("mine",), 2), (("mine", "gpt"), 4)])
+def test_uneven_caches_give_as_many_texts_as_a_caption_has_at_most(
+    tmp_path: Path, chosen: tuple[str, ...] | None, expected: int
+) -> None:
+    cache = uneven(tmp_path / "uneven")
+    sampler = sampler_for(TextAugOptions(mode="laclip-mt", cache=str(cache.directory), strategies=chosen))
+
+    assert sampler.num_texts == expected
+    if chosen is None:
+        assert sampler.texts("a dog", 0) == ("a dog", "a dog 0", "a dog 1", "a dog 2")
+        assert sampler.texts("a cat", 0) == ("a cat", "a cat 0", "a cat", "a cat 0")
+
+
+def test_sources_that_only_rows_name_are_drawn(tmp_path: Path) -> None:
+    sampler = sampler_for(TextAugOptions(mode="laclip", cache=str(uneven(tmp_path / "uneven").directory)))
+
+    assert {sampler.draw("a dog", epoch).sources for epoch in range(50)} == {("original",), ("gpt",)}
+    assert {sampler.draw("a cat", epoch).sources for epoch in range(50)} == {("original",), ("mine",)}
+
+
+def test_no_text_is_there_twice_while_another_is_free() -> None:
+    rows = {
+        "a dog": [("chatgpt", "the dog"), ("bard", "the dog"), ("human", "my dog")],  # one text of two sources
+        "a cat": [("chatgpt", "cat"), ("bard", "a cat"), ("human", "my cat")],  # too short, and the caption itself
+        "a cow": [("chatgpt", "the cow")],
+    }
+    sampler = TextSampler(Table(rows), multi=True, num_texts=3)
+    for epoch in range(40):
+        assert sampler.texts("a dog", epoch) == ("a dog", "the dog", "my dog")
+        assert sampler.texts("a cat", epoch) == ("a cat", "my cat", "a cat")
+        assert sampler.texts("a cow", epoch) == ("a cow", "the cow", "a cow")
+    assert {TextSampler(Table(rows), multi=True, num_texts=2).texts("a cow", epoch) for epoch in range(20)} == {
+        ("a cow", "the cow")
+    }

@@ -9,9 +9,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from laclip_aug.cache.lookup import CaptionCache
-from laclip_aug.training.loader import TrainingLoader, describe_draws
-from laclip_aug.training.sampling import TextSampler
-from laclip_aug.training.tokenizer import AugmentingTokenizer, DrawCounts, SharedEpoch, flatten_texts
+from laclip_aug.errors import ConfigurationError, UnsupportedOpenClipError
+from laclip_aug.training.counts import DrawCounts, Drawn
+from laclip_aug.training.loader import TrainingLoader
+from laclip_aug.training.sampling import Draw, TextSampler
+from laclip_aug.training.tokenizer import AugmentingTokenizer, SharedEpoch, flatten_texts
 
 from .conftest import CAPTIONS, STRATEGIES, rewrite
 
@@ -67,8 +69,8 @@ def test_persistent_workers_follow_the_epoch_and_report_their_draws(cache: Path,
         assert torch.equal(found, plain([sampler.texts(caption, number)[0] for caption in CAPTIONS]))
         drawn = [sampler.draw(caption, number).sources[0] for caption in CAPTIONS]
         expected = {name: drawn.count(name) for name in ("original", *STRATEGIES)}
-        assert counts.take() == {**expected, "short": 0, "missed": 0}
-    assert sum(counts.take().values()) == 0
+        assert counts.seen() == counts.take() == Drawn(expected, captions=len(CAPTIONS))
+    assert counts.take().captions == 0
 
 
 def test_the_training_loader_flattens_and_reports_at_the_end() -> None:
@@ -85,9 +87,47 @@ def test_the_training_loader_flattens_and_reports_at_the_end() -> None:
 
 
 def test_the_report_names_each_source() -> None:
-    counts = {"original": 30, "human": 10, "short": 2, "missed": 1}
+    drawn = Drawn({"original": 30, "human": 10}, captions=40, missed=1, short=2)
 
-    assert describe_draws(counts, 3) == (
+    assert drawn.line(3) == (
         "text augmentation, epoch 3: 40 texts drawn: original 30 (75.0%), human 10 (25.0%); "
         "1 captions missed the cache, 2 texts had fewer than two words"
     )
+    assert drawn.scalars() == {
+        "text_aug/drawn/original": 0.75,
+        "text_aug/drawn/human": 0.25,
+        "text_aug/missed": 1.0,
+        "text_aug/short": 2.0,
+    }
+
+
+def test_a_source_may_have_any_name() -> None:
+    names = ("short", "missed", "captions", "original")
+    counts = DrawCounts(names)
+    counts.add(Draw(("a dog", "the dog"), ("original", "short"), short=1))
+    counts.add(Draw(("a dog", "one dog"), ("missed", "captions"), missed=True))
+
+    expected = {"original": 1, "short": 1, "missed": 1, "captions": 1}
+    assert counts.take() == Drawn(expected, captions=2, missed=1, short=1)
+
+
+def test_a_loader_may_have_more_workers_than_was_said(cache: Path) -> None:
+    counts = DrawCounts(STRATEGIES, workers=1)
+    tokenizer = AugmentingTokenizer(plain, TextSampler(CaptionCache(cache)), SharedEpoch(), counts)
+    list(DataLoader(Captions(tokenizer), 8, num_workers=3))
+    assert counts.take().captions == len(CAPTIONS)
+
+
+def test_more_workers_than_rows_is_an_error_that_names_the_cure(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("laclip_aug.training.counts._ROWS", 1)
+    counts = DrawCounts(STRATEGIES)
+    tokenizer = AugmentingTokenizer(plain, TextSampler(CaptionCache(cache)), SharedEpoch(), counts)
+    with pytest.raises(ConfigurationError, match="workers=N"):
+        list(DataLoader(Captions(tokenizer), 8, num_workers=2))
+
+
+def test_batches_of_another_form_are_an_error() -> None:
+    for texts, form in ((torch.zeros(2, 3), r"\(2, 3\)"), ([torch.zeros(3)], "list")):
+        loader = TrainingLoader([(torch.zeros(2, 3), texts)], lambda texts, k: None, lambda: None)
+        with pytest.raises(UnsupportedOpenClipError, match=form):
+            list(loader)

@@ -1,0 +1,193 @@
+"""What a run notes of its text augmentation: parameters, scalars, and a warning where a resumed run had other."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import open_clip_train.main as upstream_main
+import open_clip_train.train as upstream_train
+import pytest
+import torch
+from open_clip import ClipLoss
+from torch import distributed, multiprocessing
+
+from laclip_aug.cache.lookup import CachedAugmenter
+from laclip_aug.eda import EDAAugmenter
+from laclip_aug.errors import ConfigurationError
+from laclip_aug.training import provenance
+from laclip_aug.training.augmentation import TextAugmentation
+from laclip_aug.training.options import TextAugOptions
+
+from .conftest import CAPTIONS, make_cache
+
+Train = Callable[..., Path]
+
+
+class Writer:
+    """A TensorBoard ``SummaryWriter``, by the one method that the trainer calls."""
+
+    def __init__(self, *args: object, **named: object) -> None:
+        self.scalars: list[tuple[str, float, int]] = []
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self.scalars.append((name, float(value), step))
+
+
+def test_draws_go_to_tensorboard_and_wandb(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_cache(tmp_path / "made", CAPTIONS[:36])
+    writer, logged = Writer(), []
+    monkeypatch.setattr(upstream_main, "tensorboard", SimpleNamespace(SummaryWriter=lambda *args: writer))
+    fake = SimpleNamespace(
+        init=lambda **named: None,
+        log=lambda values, step=None: logged.append((step, values)),
+        watch=lambda *args, **named: None,
+        save=lambda *args: None,
+        finish=lambda: None,
+    )
+    for module in (upstream_main, upstream_train):
+        monkeypatch.setattr(module, "wandb", fake, raising=False)
+    chosen = ("--text-aug", "laclip-mt", "--text-aug-cache", str(made), "--text-aug-on-miss", "original")
+    run = train(*chosen, "--report-to", "tensorboard,wandb")
+
+    # 48 captions of 4 texts: of 12 captions all four are the original
+    expected = {
+        "text_aug/drawn/original": (36 + 48) / 192,
+        **{f"text_aug/drawn/{name}": 36 / 192 for name in ("chatgpt", "bard", "human")},
+        "text_aug/missed": 12.0,
+        "text_aug/short": 0.0,
+    }
+    for step in (5, 11):  # the last of six steps in each epoch
+        assert {n: v for n, v, at in writer.scalars if at == step and n.startswith("text_aug")} == expected
+        (values,) = (values for at, values in logged if at == step and "text_aug/missed" in values)
+        assert values == {**expected, "step": step}
+    steps = [at for at, _ in logged if at is not None]
+    assert steps == sorted(steps)  # W&B drops what goes back
+
+    params = (run / "params.txt").read_text()
+    assert f"text_aug_fingerprint: {CachedAugmenter(made).fingerprint()}\n" in params
+    assert 'text_aug_texts: {"captions": 36, "sources": ["chatgpt", "bard", "human"]}\n' in params
+
+
+def test_the_words_of_eda_are_in_the_parameters_and_in_the_log(train: Train) -> None:
+    run = train("--text-aug", "eda", epochs=1)
+
+    augmenter = EDAAugmenter(synonyms="builtin")
+    params = (run / "params.txt").read_text()
+    assert f"text_aug_fingerprint: {augmenter.fingerprint()}\n" in params
+    (line,) = (line for line in params.splitlines() if line.startswith("text_aug_texts: "))
+    assert json.loads(line.split(": ", 1)[1]) == augmenter.describe()
+    assert augmenter.table.digest in (run / "out.log").read_text()
+
+
+def test_a_resumed_run_with_other_augmentation_is_told(train: Train, cache: Path) -> None:
+    chosen = ("--text-aug", "laclip", "--text-aug-cache", str(cache))
+    first = train(*chosen, epochs=1)
+    resume = ("--resume", str(first / "checkpoints" / "epoch_1.pt"))
+
+    other = train(*chosen, "--text-aug-seed", "5", *resume, name="other")
+    log = (other / "out.log").read_text()
+    assert "WARNING" in log
+    assert "the resumed run had other text augmentation: text_aug_seed was 0, is 5\n" in log
+    same = train(*chosen, *resume, name="same")
+    assert "other text augmentation" not in (same / "out.log").read_text()
+    none = train(*resume, name="none")
+    assert "text_aug was laclip, is none\n" in (none / "out.log").read_text()
+
+
+def test_the_latest_checkpoint_is_compared_before_its_parameters_are_replaced(train: Train, cache: Path) -> None:
+    chosen = ("--text-aug", "laclip", "--text-aug-cache", str(cache), "--save-most-recent")
+    train(*chosen, epochs=1)
+    run = train(*chosen, "--resume", "latest", "--text-aug-original-prob", "0.5")
+
+    assert "text_aug_original_prob was None, is 0.5\n" in (run / "out.log").read_text()
+
+
+def test_the_same_texts_at_another_place_are_the_same() -> None:
+    before = {"text_aug": "laclip", "text_aug_cache": "old", "text_aug_fingerprint": "1", "text_aug_seed": "0"}
+    now = {"text_aug": "laclip", "text_aug_cache": "new", "text_aug_fingerprint": "1", "text_aug_seed": 0}
+
+    assert provenance.differences(before, now) == []
+    changed = provenance.differences(before, now | {"text_aug_fingerprint": "2"})
+    assert changed == ["text_aug_cache was old, is new", "text_aug_fingerprint was 1, is 2"]
+    assert provenance.differences({}, now) == ["text_aug was none, is laclip"]  # a run of open_clip's own
+    assert provenance.differences(None, now) == []
+
+
+def _rank(rank: int, folder: str) -> None:
+    store = f"file://{folder}/store"
+    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    provenance.check_ranks("same", 2)
+    try:
+        provenance.check_ranks(f"words {rank}", 2)
+    except ConfigurationError as error:
+        Path(folder, f"rank-{rank}").write_text(str(error))
+    distributed.destroy_process_group()
+
+
+def test_ranks_with_other_texts_stop_all_of_them(tmp_path: Path) -> None:
+    multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
+
+    for rank in (0, 1):
+        assert "rank 0 words 0, rank 1 words 1" in (tmp_path / f"rank-{rank}").read_text()
+
+
+class Info:
+    """What a loader function of the trainer returns."""
+
+    def __init__(self, dataset: object) -> None:
+        self.dataloader = SimpleNamespace(dataset=dataset, num_batches=1)
+
+    def set_epoch(self, epoch: int) -> None:
+        pass
+
+
+def test_the_sampled_text_side_is_drawn_anew_in_each_epoch(cache: Path) -> None:
+    args: Namespace = upstream_main.parse_args([])
+    vars(args).update(rank=0, world_size=1, distill=False, workers=0)
+    generator = torch.Generator().manual_seed(0)
+    images, texts = (torch.nn.functional.normalize(torch.randn(n, 8, generator=generator), dim=-1) for n in (8, 32))
+
+    def values(seed: int, epochs: tuple[int, ...]) -> list[float]:
+        """The loss of one batch in each epoch; which text of an image its text side has is all that changes."""
+        options = TextAugOptions(mode="laclip-mt", cache=str(cache), mt_text_side="sampled", seed=seed)
+        augmentation = TextAugmentation(options)
+        augmentation.check(args)
+        build = augmentation.dataset_fn(
+            lambda args, preprocess, is_train, epoch=0, tokenizer=None: Info(SimpleNamespace(captions=CAPTIONS))
+        )
+        info: Any = build(args, None, is_train=True, epoch=0, tokenizer=lambda texts: torch.zeros(len(texts), 4))
+        loss: Any = augmentation.loss(ClipLoss(), args)
+        found = []
+        for epoch in epochs:
+            info.set_epoch(epoch)
+            found.append(float(loss(images, texts, torch.tensor(10.0), row_ids=torch.arange(8))))
+        return found
+
+    first = values(0, (0, 1, 2))
+    assert len(set(first)) == 3
+    assert values(0, (2,)) == first[2:]  # a resumed run
+    assert values(1, (0,)) != first[:1]
+
+
+def test_a_new_epoch_compiles_nothing_anew() -> None:
+    from torch._dynamo.testing import CompileCounter
+
+    from laclip_aug.training.loss import MultiTextLoss
+
+    counter = CompileCounter()
+    loss = MultiTextLoss(text_side="sampled")
+    compiled = torch.compile(loss, backend=counter)
+    images, texts = (torch.nn.functional.normalize(torch.randn(n, 8), dim=-1) for n in (4, 12))
+    values, frames = [], []
+    for epoch in range(4):
+        loss.step_seed = epoch
+        values.append(float(compiled(images, texts, torch.tensor(10.0), row_ids=torch.arange(4))))
+        frames.append(counter.frame_count)
+        assert values[-1] == pytest.approx(float(loss(images, texts, torch.tensor(10.0), row_ids=torch.arange(4))))
+    assert frames[-1] == frames[0] > 0
+    assert len(set(values)) > 1
