@@ -88,14 +88,9 @@ def texts(module: Path, source: str) -> Iterator[Text]:
             yield Text(where, node.value, ())
 
 
-def _store(text: Text) -> bool:
-    """Whether ``text`` is of the store, whose messages name directories as they are."""
-    return text.where.startswith("cache/")
-
-
 MESSAGES = [text for module in MODULES for text in texts(module, module.read_text(encoding="utf-8"))]
 COMMANDS = [(text, command) for text in MESSAGES for command in text.commands()]
-OURS = [(text, command) for text, command in COMMANDS if command.startswith("laclip-aug ") and not _store(text)]
+OURS = [(text, command) for text, command in COMMANDS if command.startswith("laclip-aug ")]
 PIP = [(text, command) for text, command in COMMANDS if "pip install " in command]
 EXAMPLES = [
     line.strip()
@@ -149,10 +144,7 @@ _UNQUOTED = "is not quoted for the shell"
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(ROOT)))
 def test_options_and_subcommands_in_messages_exist(module: Path) -> None:
-    wrong = broken(module.read_text(encoding="utf-8"))
-    if module.parent.name == "cache" and module.parent.parent == ROOT:
-        wrong = [line for line in wrong if _UNQUOTED not in line]
-    assert wrong == []
+    assert broken(module.read_text(encoding="utf-8")) == []
 
 
 def test_wrong_advice_is_found() -> None:

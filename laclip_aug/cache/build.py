@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rejection
-from laclip_aug.cache.format import Config, Counts
+from laclip_aug.cache.config import Config
+from laclip_aug.cache.format import INPUT_SOURCE, Counts
 from laclip_aug.cache.keys import normalise
 from laclip_aug.cache.progress import Progress
-from laclip_aug.cache.writer import INPUT_SOURCE, CacheWriter, count, encodable, storable
+from laclip_aug.cache.writer import CacheWriter, encodable, storable
 from laclip_aug.errors import CacheError
 from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.log import InputLog
@@ -32,7 +33,8 @@ class BuildReport:
 
     ``repeated`` counts input captions that were in the cache already, from an earlier run or further up in the input;
     ``failed`` counts by reason the captions of which nothing was stored, since they were not at fault; the next run
-    asks for them again. ``recovered`` and ``dropped_bytes`` tell what the journal of a killed run held.
+    asks for them again. ``recovered`` and ``dropped_bytes`` tell what the journal of a killed run held,
+    ``damage`` what was wrong with it.
     """
 
     made: int = 0
@@ -40,6 +42,7 @@ class BuildReport:
     seconds: float = 0.0
     recovered: int = 0
     dropped_bytes: int = 0
+    damage: list[str] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
     failed_examples: dict[str, list[str]] = field(default_factory=dict)
     run: Counts = field(default_factory=Counts)
@@ -56,7 +59,7 @@ class BuildReport:
     def lines(self) -> list[str]:
         """The report for people, one statement a line."""
         run, cache = self.run, self.cache
-        out = []
+        out = [f"{sentence}; they are made again" for sentence in self.damage]
         if self.recovered or self.dropped_bytes:
             out.append(
                 f"recovered from a killed run: {self.recovered} captions; torn end: {self.dropped_bytes} bytes dropped"
@@ -98,6 +101,7 @@ def build_cache(
     max_caption_chars: int = MAX_CAPTION_CHARS,
     shard_rows: int = 65536,
     progress: bool | None = None,
+    allow_mixed: bool = False,
 ) -> BuildReport:
     """Augment every distinct caption of ``inputs`` into the cache in ``directory``; goes on where a killed run stopped.
 
@@ -113,6 +117,7 @@ def build_cache(
         n: texts per caption; default one for each of the augmenter's sources.
         seed: texts are a function of (seed, caption).
         progress: show a progress bar; ``None`` shows it on a terminal, and its state as lines in a log.
+        allow_mixed: add to a cache that was built with another configuration; the manifest records both.
 
     Raises:
         InputError: an input cannot be read. What was made before is kept.
@@ -122,7 +127,8 @@ def build_cache(
     directory = local_directory(directory)
     captions = CaptionInput([str(inputs)] if isinstance(inputs, str | Path) else inputs, options)
     n = len(augmenter.sources) if n is None else n
-    with CacheWriter(directory, Config.of(augmenter, seed, n), shard_rows) as writer:
+    config = Config.of(augmenter, seed, n)
+    with CacheWriter(directory, config, shard_rows, augmenter.provenance(), allow_mixed) as writer:
         run = Run(writer, captions.log, max_caption_chars, progress)
         try:
             run.take(augmenter.outcomes(run.asked(captions), n, seed))
@@ -136,7 +142,9 @@ class Run:
 
     def __init__(self, writer: CacheWriter, log: InputLog, max_chars: int, progress: bool | None) -> None:
         self.writer, self.log, self.max_chars = writer, log, max_chars
-        self.report = BuildReport(recovered=writer.recovered, dropped_bytes=writer.dropped_bytes, input=log)
+        self.report = BuildReport(
+            recovered=writer.recovered, dropped_bytes=writer.dropped_bytes, damage=writer.damage, input=log
+        )
         self.pending: set[str] = set()
         self.started = time.monotonic()
         self.progress = Progress(progress)
@@ -181,7 +189,7 @@ class Run:
             record = storable(outcome)
             self.writer.add(record)
             self.report.made += 1
-            count(self.report.run, [record])
+            self.report.run.add(record)
             self._show()
 
     def finish(self, files: list[str]) -> BuildReport:
@@ -193,6 +201,8 @@ class Run:
             )
         self.report.seconds = time.monotonic() - self.started
         entry: dict[str, Any] = {"rows": self.log.rows, "rejections": dict(self.log.rejections.most_common())}
+        if self.report.failed:
+            entry["failed"] = dict(self.report.failed.most_common())
         self.writer.manifest.inputs["::".join(files)] = entry
         self.writer.finish()
         self.report.cache = self.writer.manifest.counts

@@ -1,98 +1,129 @@
-"""Compile the shards into the lookup: one LMDB file, written by sorted append.
+"""Compile the shards into the look-up: tables that together hold every shard once, larger ones first.
 
-Sorted append fills pages completely and needs no tree rebalancing. Up to a million records are sorted in memory; more
-are first dealt into buckets on disk by the leading bits of their keys, which are uniform, and each bucket is sorted by
-itself. Keys never repeat across shards.
+New shards become a table of their own, and tables that are not much larger than it are merged into it, so that what an
+addition costs grows with what is new, and a look-up meets few tables. Files are never changed: the manifest names the
+tables of one generation, and what it no longer names is deleted when no reader has it open.
+
+Up to a million records are sorted in memory; more are first dealt into buckets on disk by the leading bits of their
+keys, which are uniform, and each bucket is sorted by itself. Keys never repeat across shards.
 """
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from heapq import merge
 from pathlib import Path
 from typing import Any
 
-import lmdb
 from tqdm import tqdm
 
 from laclip_aug.cache.entry import crc32_of, pack
-from laclip_aug.cache.format import LOOKUP, Manifest, read_manifest
+from laclip_aug.cache.format import Manifest, Shard, TableEntry
 from laclip_aug.cache.keys import KEY_BYTES
-from laclip_aug.cache.lock import writer_lock
 from laclip_aug.cache.shards import read_shard
-from laclip_aug.errors import CacheCorruptError, CacheError
-from laclip_aug.exchange.files import TEMPORARY, disk_errors, sync_directory
+from laclip_aug.cache.table import ORIGIN_BYTES, Table, remove_unused, write_table
+from laclip_aug.exchange.files import TEMPORARY, disk_errors
 
 BUCKET_RECORDS = 1_000_000
 BUCKETS = "buckets" + TEMPORARY
+TABLES = "lookup-*.table"
+_MERGE = 2
+"""A table of up to so many times the records of a newer one is merged with it."""
 _LENGTH = struct.Struct("<I")
 
 
-def lookup_sources(manifest: Manifest) -> list[str]:
-    """The table of sources by which the lookup's records are numbered: the configured ones, then any others."""
-    return list(dict.fromkeys([*manifest.config.sources, *manifest.counts.rewrites]))
+def compile_lookup(
+    directory: Path, manifest: Manifest, whole: bool = False, bucket_records: int = BUCKET_RECORDS
+) -> None:
+    """Bring the tables and sources in ``manifest`` up to its shards, and write what tables that takes.
 
+    Costs the memory of one bucket and, above ``bucket_records``, disk space of about twice the new table.
 
-def compile_in(directory: Path) -> dict[str, Any]:
-    """Compile the lookup of the cache in ``directory`` anew, record it in the manifest, and return its entry.
-
-    Raises:
-        CacheFormatError, CacheCorruptError: no cache is there, or it is damaged.
-        CacheError: a build is under way, or the disk is full.
-    """
-    read_manifest(directory)
-    with writer_lock(directory):
-        manifest = read_manifest(directory)
-        manifest.lookup = compile_lookup(directory, manifest)
-        manifest.save(directory)
-        return manifest.lookup
-
-
-def compile_lookup(directory: Path, manifest: Manifest, bucket_records: int = BUCKET_RECORDS) -> dict[str, Any]:
-    """Write ``lookup.lmdb`` from the shards that ``manifest`` lists, and return its entry for the manifest.
-
-    Costs disk space of about twice the lookup while it runs, and the memory of one bucket.
+    Args:
+        whole: make one table from all the shards, whatever there is.
 
     Raises:
         CacheCorruptError: a shard is damaged.
         CacheError: the disk is full.
     """
-    sources = lookup_sources(manifest)
+    named = [source for config in manifest.configs for source in config.sources]
+    manifest.sources = list(dict.fromkeys([*manifest.sources, *named, *manifest.counts.rewrites]))
+    kept = [] if whole else list(manifest.tables)
+    if kept and manifest.complete:
+        return
+    first = kept[-1].end if kept else 0
+    records, merged = sum(shard.rows for shard in manifest.shards[first:]), list[TableEntry]()
+    from_shards = manifest.shards[first:]
+    while kept and kept[-1].records <= _MERGE * records:
+        entry = kept.pop()
+        records, first = records + entry.records, entry.first
+        if is_sound(directory, entry):
+            merged.append(entry)
+        else:
+            from_shards = manifest.shards[entry.first : entry.end] + from_shards
+    covered = manifest.shards[first:]
+    origin = origin_of(covered)
+    name = f"lookup-{origin.hex()[:12]}.table"
+    with ExitStack() as stack:
+        tables = [Table(directory / entry.name, bytes.fromhex(entry.origin)) for entry in merged]
+        for table in tables:
+            stack.callback(table.close)
+        bar: Any = stack.enter_context(tqdm(total=records, desc="compile", unit=" captions", disable=None, leave=False))
+        fresh = _sorted(directory, from_shards, manifest.sources, bucket_records)
+        pairs = merge(fresh, *(table.items() for table in tables)) if tables else fresh
+        size = write_table(directory / name, origin, _shown(pairs, bar), records)
+    with disk_errors(directory / name):
+        checksum = crc32_of(directory / name)
+    entry = TableEntry(name, size, checksum, records, origin.hex(), first, len(manifest.shards))
+    manifest.tables = [*kept, entry]
+
+
+def origin_of(shards: Iterable[Shard]) -> bytes:
+    """16 bytes that stand for the content of ``shards``."""
+    text = "\n".join(shard.sha256 for shard in shards)
+    return hashlib.blake2b(text.encode("ascii"), digest_size=ORIGIN_BYTES).digest()
+
+
+def is_sound(directory: Path, entry: TableEntry) -> bool:
+    """Whether a table is, to the last bit, what was written; reads it once."""
+    path = directory / entry.name
+    return path.exists() and crc32_of(path) == entry.crc32
+
+
+def clear_tables(directory: Path, manifest: Manifest) -> None:
+    """Delete the tables that ``manifest`` does not name, but for those that a reader has open."""
+    for path in directory.glob(TABLES):
+        if path.name not in {entry.name for entry in manifest.tables}:
+            remove_unused(path)
+
+
+def _sorted(
+    directory: Path, shards: Sequence[Shard], sources: Sequence[str], bucket_records: int
+) -> Iterator[tuple[bytes, bytes]]:
+    """The entries of ``shards`` in the order of their keys."""
     numbers = {source: number for number, source in enumerate(sources)}
-    total = sum(shard.rows for shard in manifest.shards)
-    temporary = directory / (LOOKUP + TEMPORARY)
+    total = sum(shard.rows for shard in shards)
+    pairs = ((key, pack(record.rewrites, numbers)) for shard in shards for key, record in read_shard(directory, shard))
+    if total <= bucket_records:
+        yield from sorted(pairs)
+        return
     buckets = directory / BUCKETS
-    with disk_errors(temporary):
-        temporary.unlink(missing_ok=True)
-        shutil.rmtree(buckets, ignore_errors=True)
-
-    def packed() -> Iterator[tuple[bytes, bytes]]:
-        for shard in manifest.shards:
-            for key, record in read_shard(directory, shard):
-                yield key, pack(key, record.rewrites, numbers)
-
+    shutil.rmtree(buckets, ignore_errors=True)
     try:
-        with tqdm(total=total, desc="compile", unit=" captions", disable=None, leave=False) as bar:
-            if total <= bucket_records:
-                _append(temporary, [sorted(packed())], bar)
-            else:
-                _append(temporary, _dealt(packed(), buckets, -(-total // bucket_records)), bar)
+        for part in _dealt(pairs, buckets, -(-total // bucket_records)):
+            yield from part
     finally:
         shutil.rmtree(buckets, ignore_errors=True)
-    with disk_errors(temporary):
-        size, checksum = temporary.stat().st_size, crc32_of(temporary)
-        temporary.replace(directory / LOOKUP)
-        sync_directory(directory)
-    return {
-        "file": LOOKUP,
-        "bytes": size,
-        "crc32": checksum,
-        "records": total,
-        "shards": len(manifest.shards),
-        "sources": sources,
-    }
+
+
+def _shown(pairs: Iterable[tuple[bytes, bytes]], bar: Any) -> Iterator[tuple[bytes, bytes]]:
+    for pair in pairs:
+        yield pair
+        bar.update()
 
 
 def _dealt(pairs: Iterator[tuple[bytes, bytes]], directory: Path, count: int) -> Iterator[list[tuple[bytes, bytes]]]:
@@ -116,34 +147,3 @@ def _dealt(pairs: Iterator[tuple[bytes, bytes]], directory: Path, count: int) ->
         path.unlink()
         bucket_pairs.sort()
         yield bucket_pairs
-
-
-def _append(path: Path, parts: Iterator[list[tuple[bytes, bytes]]] | list[list[tuple[bytes, bytes]]], bar: Any) -> None:
-    room = 1 << 26
-    with disk_errors(path):
-        try:
-            environment = lmdb.open(str(path), subdir=False, lock=False, sync=False, map_size=room)
-            try:
-                for part in parts:
-                    # a page holds at least half its bytes, and the map is address space, not disk
-                    room += sum(
-                        2 * len(value) + 8192 if len(value) > 1024 else 4 * len(value) + 256 for _, value in part
-                    )
-                    environment.set_mapsize(room)
-                    for start in range(0, len(part), 10_000):
-                        slab = part[start : start + 10_000]
-                        with environment.begin(write=True) as transaction:
-                            for key, value in slab:
-                                if not transaction.put(key, value, append=True):
-                                    raise CacheCorruptError(
-                                        f"two shards hold the key {key.hex()}; run: laclip-aug cache verify"
-                                    )
-                        bar.update(len(slab))
-                environment.sync(True)
-            finally:
-                environment.close()
-        except lmdb.Error as error:
-            raise CacheError(
-                f"cannot write {path}: {error}; the shards are safe: free some space, then run: "
-                f"laclip-aug cache compile {path.parent}"
-            ) from error

@@ -1,52 +1,27 @@
-"""The cache directory: its manifest, and what may be mixed into it."""
+"""The manifest of a cache directory: what it holds, and what each file must be."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import platform
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from laclip_aug.augmenter import CaptionAugmenter
-from laclip_aug.cache.lock import LOCK
-from laclip_aug.errors import CacheCorruptError, CacheError, CacheFormatError, CacheMismatchError
-from laclip_aug.exchange.files import TEMPORARY, replace_file
+from laclip_aug.augmenter import Outcome
+from laclip_aug.cache.config import Config
+from laclip_aug.errors import CacheCorruptError, CacheError, CacheFormatError
+from laclip_aug.exchange.files import replace_file
 from laclip_aug.version import __version__
 
 FORMAT = "laclip-aug cache"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
-LOOKUP = "lookup.lmdb"
-
-
-@dataclass(frozen=True)
-class Config:
-    """What made the texts of a cache. Two runs share a cache only if all of it is the same."""
-
-    augmenter: str
-    fingerprint: str
-    seed: int
-    n: int
-    sources: tuple[str, ...]
-    describe: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, augmenter: CaptionAugmenter, seed: int, n: int) -> Config:
-        """The configuration of a build with ``augmenter``, as JSON will give it back."""
-        describe = json.loads(json.dumps(augmenter.describe(), default=str))
-        return cls(augmenter.name, augmenter.fingerprint(), seed, n, tuple(augmenter.sources), describe)
-
-
-@dataclass
-class Shard:
-    """One Parquet file of records."""
-
-    name: str
-    rows: int
-    sha256: str
+INPUT_SOURCE = "input"
+"""The ``source`` of a rejection of a caption as such (empty, too long), made by no augmenter."""
 
 
 _LARGEST = 64  # combinations; beyond, one that exceeds them all
@@ -58,7 +33,7 @@ def _covers(one: Mapping[str, int], other: Mapping[str, int]) -> bool:
 
 @dataclass
 class Counts:
-    """Totals over the committed shards.
+    """Totals over records.
 
     ``rejections`` counts every refused attempt by its reason; ``most`` is the largest number of rewrites of a caption.
     ``largest`` has the numbers of rewrites by source of the captions that no other caption exceeds in all sources: for
@@ -92,26 +67,102 @@ class Counts:
         made = sum(self.rewrites.values())
         return made / max(1, made + sum(self.rejections.values()))
 
+    def add(self, record: Outcome) -> None:
+        """Count ``record``; rejections of the caption as such are counted with the input, not here."""
+        self.captions += 1
+        self.with_rewrites += bool(record.rewrites)
+        self.most = max(self.most, len(record.rewrites))
+        self.tokens += record.tokens
+        self.widen(Counter(rewrite.source for rewrite in record.rewrites))
+        for rewrite in record.rewrites:
+            self.rewrites[rewrite.source] = self.rewrites.get(rewrite.source, 0) + 1
+        for rejection in record.rejections:
+            if rejection.source != INPUT_SOURCE:
+                self.rejections[rejection.reason] = self.rejections.get(rejection.reason, 0) + 1
+
+    def include(self, other: Counts) -> None:
+        """Add the totals of ``other``."""
+        self.captions += other.captions
+        self.with_rewrites += other.with_rewrites
+        self.most = max(self.most, other.most)
+        self.tokens += other.tokens
+        for made in other.largest:
+            self.widen(made)
+        for mine, its in ((self.rewrites, other.rewrites), (self.rejections, other.rejections)):
+            for name, number in its.items():
+                mine[name] = mine.get(name, 0) + number
+
+
+def counted(records: Iterable[Outcome]) -> Counts:
+    """The totals of ``records``."""
+    counts = Counts()
+    for record in records:
+        counts.add(record)
+    return counts
+
+
+@dataclass
+class Shard:
+    """One Parquet file of records; ``made_by`` are places in the manifest's ``runs``."""
+
+    name: str
+    rows: int
+    sha256: str
+    counts: Counts = field(default_factory=Counts)
+    made_by: list[int] = field(default_factory=list)
+
+
+@dataclass
+class TableEntry:
+    """One look-up table, made of the shards ``first`` up to, not including, ``end``; ``origin`` hashes those."""
+
+    name: str
+    bytes: int
+    crc32: str
+    records: int
+    origin: str
+    first: int
+    end: int
+
 
 @dataclass
 class Manifest:
-    """The human-readable account of a cache (``manifest.json``)."""
+    """The human-readable account of a cache (``manifest.json``).
 
-    config: Config
-    counts: Counts = field(default_factory=Counts)
+    ``configs`` is what made the texts: one, or several in a mixed cache. ``runs`` tells of each run that stored
+    something its configuration's number and its surroundings. ``tables`` is the last whole look-up, and ``sources``
+    numbers the sources in its records; it only grows.
+    """
+
+    configs: list[Config]
+    runs: list[dict[str, Any]] = field(default_factory=list)
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     shards: list[Shard] = field(default_factory=list)
-    lookup: dict[str, Any] | None = None
-    versions: dict[str, str] = field(default_factory=dict)
+    sources: list[str] = field(default_factory=list)
+    tables: list[TableEntry] = field(default_factory=list)
+
+    @property
+    def config(self) -> Config:
+        """What the cache was made with first."""
+        return self.configs[0]
+
+    @property
+    def counts(self) -> Counts:
+        """Totals over the committed shards."""
+        total = Counts()
+        for shard in self.shards:
+            total.include(shard.counts)
+        return total
 
     @property
     def complete(self) -> bool:
-        """Whether the lookup was compiled from all shards there are."""
-        return self.lookup is not None and self.lookup["shards"] == len(self.shards)
+        """Whether there is a look-up of all the shards."""
+        return bool(self.tables) and self.tables[-1].end == len(self.shards)
 
     def to_json(self) -> str:
-        """The manifest as indented JSON."""
-        return json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}, indent=1) + "\n"
+        """The manifest as indented JSON, with a checksum of its own."""
+        body = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        return json.dumps({**body, "checksum": _checksum(body)}, indent=1) + "\n"
 
     def save(self, directory: Path) -> None:
         """Replace the directory's manifest; a kill leaves the old one or the new one."""
@@ -126,18 +177,22 @@ def read_manifest(directory: Path) -> Manifest:
         CacheCorruptError: the manifest is damaged.
     """
     path = directory / MANIFEST
+    damaged = (
+        f"restore it from a copy, or make it anew from the shards with: laclip-aug cache repair {quote(str(directory))}"
+    )
     try:
         raw = json.loads(path.read_bytes().decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise CacheFormatError(
             f"{directory} is no rewrite cache: it has no {MANIFEST}; make one with: laclip-aug build INPUT --cache DIR"
         ) from None
-    except ValueError as error:
-        raise CacheCorruptError(
-            f"{path} is damaged ({error}); restore it from a copy, or build the cache anew"
-        ) from None
+    except (ValueError, RecursionError) as error:
+        raise CacheCorruptError(f"{path} is damaged ({error}); {damaged}") from None
     except OSError as error:
         raise CacheError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from None
+    checksum = raw.pop("checksum", None) if isinstance(raw, dict) else None
+    if checksum is not None and checksum != _checksum(raw):
+        raise CacheCorruptError(f"{path} is damaged or was edited (its checksum is another); {damaged}")
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise CacheFormatError(f"{path} is not the manifest of a rewrite cache; give the directory that a build made")
     if raw.get("format_version") != FORMAT_VERSION:
@@ -146,79 +201,20 @@ def read_manifest(directory: Path) -> Manifest:
             f"version {FORMAT_VERSION}; use the release that made it, or export it there and import it here"
         )
     try:
-        config = {**raw["config"], "sources": tuple(raw["config"]["sources"])}
+        if checksum is None:
+            raise KeyError("checksum")
         return Manifest(
-            config=Config(**config),
-            counts=Counts(**raw["counts"]),
+            configs=[Config.from_json(config) for config in raw["configs"]],
+            runs=raw["runs"],
             inputs=raw["inputs"],
-            shards=[Shard(**shard) for shard in raw["shards"]],
-            lookup=raw["lookup"],
-            versions=raw["versions"],
+            shards=[Shard(**{**shard, "counts": Counts(**shard["counts"])}) for shard in raw["shards"]],
+            sources=raw["sources"],
+            tables=[TableEntry(**table) for table in raw["tables"]],
         )
-    except (KeyError, TypeError) as error:
-        raise CacheCorruptError(
-            f"{path} is damaged ({error}); restore it from a copy, or build the cache anew"
-        ) from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CacheCorruptError(f"{path} is damaged ({error!r}); {damaged}") from None
 
 
-def open_or_create(directory: Path, config: Config) -> Manifest:
-    """The manifest of the cache in ``directory``, made if the directory is absent or empty. Hold the lock.
-
-    Raises:
-        CacheFormatError: the directory holds something else, or a cache of another format version.
-        CacheMismatchError: the cache there was built with another configuration.
-    """
-    if (directory / MANIFEST).exists():
-        manifest = read_manifest(directory)
-        check_same(directory, manifest.config, config)
-        return manifest
-    if others := sorted(p.name for p in directory.iterdir() if p.name not in (LOCK, MANIFEST + TEMPORARY)):
-        raise CacheFormatError(
-            f"{directory} is neither empty nor a rewrite cache (it holds {others[0]!r}); give a new directory"
-        )
-    manifest = Manifest(config, versions=_versions())
-    manifest.save(directory)
-    return manifest
-
-
-def check_same(directory: Path, there: Config, asked: Config) -> None:
-    """Raise :class:`CacheMismatchError`, listing what differs, unless the two configurations are the same."""
-    names = ("augmenter", "fingerprint", "seed", "n", "sources")
-    if all(getattr(there, name) == getattr(asked, name) for name in names):
-        return
-    differences = [
-        f"{name}: {getattr(there, name)!r} there, {getattr(asked, name)!r} asked for"
-        for name in names
-        if name != "fingerprint" and getattr(there, name) != getattr(asked, name)
-    ]
-    before, now = dict(_flat(there.describe)), dict(_flat(asked.describe))
-    for name in sorted({*before, *now} - {"augmenter", "sources"}):
-        old, new = before.get(name), now.get(name)
-        if old != new:
-            differences.append(f"{name}: {old!r} there, {new!r} asked for")
-    if not differences:
-        differences = [f"fingerprint: {there.fingerprint} there, {asked.fingerprint} asked for"]
-    raise CacheMismatchError(
-        f"the cache in {directory} was built with another configuration:\n  "
-        + "\n  ".join(differences)
-        + "\ngive the options it was built with, or another --cache directory"
-    )
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """``{"a": {"b": 1}}`` as ``a.b``, 1."""
-    for name, part in value.items():
-        if isinstance(part, dict):
-            yield from _flat(part, f"{prefix}{name}.")
-        else:
-            yield prefix + name, part
-
-
-def _versions() -> dict[str, str]:
-    found = {"laclip-aug": __version__, "python": platform.python_version()}
-    for package in ("pyarrow", "lmdb", "numpy", "llama-cpp-python"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+def _checksum(body: dict[str, Any]) -> str:
+    """SHA-256 of what the JSON says, however it is indented."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()

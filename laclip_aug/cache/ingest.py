@@ -11,7 +11,7 @@ from pathlib import Path
 
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cache.build import CHUNK, MAX_CAPTION_CHARS, BuildReport, Run
-from laclip_aug.cache.format import Config
+from laclip_aug.cache.config import Config
 from laclip_aug.cache.keys import normalise
 from laclip_aug.cache.versions import Versions
 from laclip_aug.cache.writer import CacheWriter

@@ -1,85 +1,73 @@
-"""Look rewrites up during training: memory-mapped, shared by all loader workers, checked.
+"""Look rewrites up during training: read from files that all loader workers share, and checked at each read.
 
-The operating system keeps one copy of the map for all processes. What LMDB cannot stand is kept away from it: a file
-cut short (a bus error) is refused by its size before it is mapped; an environment is opened anew in each process, and
-never travels through a fork or a pickle; no lock file is needed, so a read-only mount will do.
+A cache is opened at its last whole generation of tables and keeps to it, whatever a build adds meanwhile. Nothing but
+reading is needed, so a read-only mount will do, and what is open works on in a forked worker.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import os
-import weakref
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from heapq import merge
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-import lmdb
-
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rewrite, texts_of
-from laclip_aug.cache.entry import crc32_of, unpack
+from laclip_aug.cache.entry import unpack
 from laclip_aug.cache.format import Manifest, read_manifest
 from laclip_aug.cache.keys import caption_key
-from laclip_aug.errors import CacheCorruptError, CacheFormatError, CacheMissError, ConfigurationError, UnknownNameError
+from laclip_aug.cache.table import Table
+from laclip_aug.errors import (
+    CacheCorruptError,
+    CacheError,
+    CacheFormatError,
+    CacheMissError,
+    ConfigurationError,
+    UnknownNameError,
+)
 
-FULL_CHECK_BYTES = 1 << 31
-"""Up to this size (2 GiB, about two seconds) a lookup's checksum is compared when it is opened."""
+_TRIES = 10
 
 
 class CaptionCache:
-    """The rewrites of a cache, by caption.
+    """The rewrites of a cache, by caption, as of its last whole generation.
+
+    Opening costs the same for any size: each look-up checks what it reads.
 
     Args:
-        directory: a cache whose build has finished (or that ``laclip-aug cache compile`` has made ready).
-        check: compare the checksum of the whole lookup now. ``None`` does so up to 2 GiB. Whatever it says, the size is
-            compared in each process, and each record's checksum when it is read. That catches a damaged text; damage
-            to LMDB's own pages may show as a miss, or end the process. So run ``laclip-aug cache verify`` on a large
-            cache that was copied.
+        directory: a cache whose first build has finished (or that ``laclip-aug cache compile`` has made ready).
 
     Raises:
-        CacheFormatError: no cache, another format version, or one without a lookup.
-        CacheCorruptError: the lookup is damaged.
+        CacheFormatError: no cache, another format version, or one without a look-up.
+        CacheCorruptError: the manifest or the head of a table is damaged.
     """
 
-    def __init__(self, directory: str | Path, check: bool | None = None) -> None:
+    def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
-        self.manifest: Manifest = read_manifest(self.directory)
-        if self.manifest.lookup is None or not self.manifest.complete:
-            raise CacheFormatError(
-                f"the cache in {directory} has no lookup of all its shards: its build has not finished; run it "
-                f"again, or use what there is after: laclip-aug cache compile {directory}"
-            )
-        self._entry: dict[str, Any] = self.manifest.lookup
-        self._path = self.directory / self._entry["file"]
-        self._sources: list[str] = self._entry["sources"]
-        self._reader: _Reader | None = None
-        self._check_size()
-        if check or (check is None and self._entry["bytes"] <= FULL_CHECK_BYTES):
-            self.check_whole()
+        self.manifest, self._tables = self._opened()
 
     @property
     def sources(self) -> tuple[str, ...]:
         """What made the rewrites, such as the strategies of the LLM: all that is in any row, in a fixed order."""
-        return tuple(self._sources)
+        return tuple(self.manifest.sources)
 
     def most(self, sources: Collection[str]) -> int:
         """The largest number of rewrites of a caption from ``sources``."""
-        counts = self.manifest.counts
-        if not counts.largest:  # made by a release that did not note it: at most so many
-            return counts.most
-        return counts.most_from(sources)
+        return self.manifest.counts.most_from(sources)
 
     def fingerprint(self) -> str:
         """A hash of the stored texts' checksums and of what made them: equal where all texts are."""
-        config, shards = self.manifest.config, self.manifest.shards
-        parts = [config.fingerprint, str(config.seed), *(shard.sha256 for shard in shards)]
+        made = [f"{config.fingerprint} {config.seed}" for config in self.manifest.configs]
+        parts = [*made, *(shard.sha256 for shard in self.manifest.shards)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     def __len__(self) -> int:
         """The number of captions, those without any accepted rewrite included."""
-        return int(self._entry["records"])
+        return sum(entry.records for entry in self.manifest.tables)
 
     def __contains__(self, caption: str) -> bool:
         return self._value(caption_key(caption)) is not None
@@ -90,11 +78,10 @@ class CaptionCache:
         An empty tuple means that every rewrite of this caption was rejected. Takes a few microseconds.
 
         Raises:
-            CacheCorruptError: the record is damaged.
+            CacheCorruptError: what would tell is damaged.
         """
-        key = caption_key(caption)
-        value = self._value(key)
-        return None if value is None else unpack(key, value, self._sources)
+        value = self._value(caption_key(caption))
+        return None if value is None else unpack(value, self.manifest.sources)
 
     def texts(self) -> Iterator[str]:
         """All rewrites, in the order of their captions' keys; as those are hashes, the first are a fair sample.
@@ -102,102 +89,51 @@ class CaptionCache:
         Raises:
             CacheCorruptError: a record is damaged.
         """
+        for _, value in merge(*(table.items() for table in self._tables)):
+            yield from [rewrite.text for rewrite in unpack(value, self.manifest.sources)]
+
+    def _opened(self) -> tuple[Manifest, list[Table]]:
+        for _ in range(_TRIES):  # a build may replace the generation between two steps
+            manifest = read_manifest(self.directory)
+            if not manifest.tables:
+                raise CacheFormatError(
+                    f"the cache in {self.directory} has no look-up: its build has not finished; run it again, or use "
+                    f"what there is after: laclip-aug cache compile {quote(str(self.directory))}"
+                )
+            with suppress(FileNotFoundError):
+                tables = self._tables_of(manifest)
+                if all(table.path.exists() for table in tables):
+                    return manifest, tables
+        raise self._missing()
+
+    def _tables_of(self, manifest: Manifest) -> list[Table]:
         try:
-            for key, value in self._open().items():
-                yield from [rewrite.text for rewrite in unpack(key, value, self._sources)]
-        except lmdb.Error as error:
-            raise self._damaged(error) from error
+            return [Table(self.directory / entry.name, bytes.fromhex(entry.origin)) for entry in manifest.tables]
+        except PermissionError as error:
+            raise CacheError(f"{error.filename} cannot be read; check its permissions") from None
 
-    def check_whole(self) -> None:
-        """Compare the checksum of the whole lookup with the manifest; raises :class:`CacheCorruptError`."""
-        if crc32_of(self._path) != self._entry["crc32"]:
-            raise CacheCorruptError(
-                f"{self._path} is damaged; make it again with: laclip-aug cache compile {self.directory}"
-            )
-
-    def _check_size(self) -> None:
-        try:
-            size = self._path.stat().st_size
-        except OSError as error:
-            raise CacheCorruptError(
-                f"{self._path} cannot be read ({error.strerror}); make it with: "
-                f"laclip-aug cache compile {self.directory}"
-            ) from None
-        if size != self._entry["bytes"]:
-            raise CacheCorruptError(
-                f"{self._path} has {size} bytes, the manifest says {self._entry['bytes']}: it was cut short or "
-                f"replaced; make it again with: laclip-aug cache compile {self.directory}"
-            )
-
-    def _open(self) -> _Reader:
-        reader = self._reader
-        if reader is None or reader.pid != os.getpid():
-            self._check_size()
-            reader = self._reader = _reader_of(self._path)
-        return reader
-
-    def _value(self, key: bytes) -> bytes | None:
-        try:
-            return self._open().get(key)
-        except lmdb.Error as error:
-            raise self._damaged(error) from error
-
-    def _damaged(self, error: lmdb.Error) -> CacheCorruptError:
+    def _missing(self) -> CacheCorruptError:
         return CacheCorruptError(
-            f"{self._path} is damaged ({error}); make it again with: laclip-aug cache compile {self.directory}"
+            f"a table of the look-up in {self.directory} is missing; make it with: "
+            f"laclip-aug cache compile {quote(str(self.directory))}"
         )
 
+    def _value(self, key: bytes) -> bytes | None:
+        for table in self._tables:
+            if (value := table.get(key)) is not None:
+                return value
+        return None
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_reader": None}
+        return {"directory": self.directory, "manifest": self.manifest}
 
-
-class _Reader:
-    """One read-only LMDB environment of this process, with one lasting read transaction (nothing writes the file)."""
-
-    def __init__(self, path: Path) -> None:
-        self.pid = os.getpid()
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a spawned worker: open the generation that the parent has open, and so keeps."""
+        self.directory, self.manifest = state["directory"], state["manifest"]
         try:
-            self._environment = lmdb.open(str(path), subdir=False, readonly=True, lock=False, readahead=False)
-            self._transaction = self._environment.begin(buffers=True)
-        except lmdb.Error as error:
-            raise CacheCorruptError(
-                f"{path} is damaged ({error}); make it again with: laclip-aug cache compile DIR"
-            ) from error
-        self._limit = path.stat().st_size
-
-    def get(self, key: bytes) -> bytes | None:
-        value = self._transaction.get(key)
-        return None if value is None else self._copied(value)
-
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        with self._transaction.cursor() as cursor:
-            for key, value in cursor:
-                yield bytes(key), self._copied(value)
-
-    def _copied(self, value: Any) -> bytes:
-        if len(value) > self._limit:  # a damaged length; copying the bytes would leave the map
-            raise lmdb.CorruptedError("a record is longer than the file")
-        return bytes(value)
-
-    def close(self) -> None:
-        self._transaction.abort()
-        self._environment.close()
-
-
-_readers: weakref.WeakValueDictionary[tuple[int, int], _Reader] = weakref.WeakValueDictionary()
-
-
-def _reader_of(path: Path) -> _Reader:
-    """This process's reader of ``path``: LMDB must not open one file twice in a process, nor use a parent's."""
-    status = path.stat()
-    identity = (status.st_dev, status.st_ino)
-    reader = _readers.get(identity)
-    if reader is not None and reader.pid != os.getpid():
-        reader.close()  # the copy that came through the fork; the parent's own stays open
-        reader = None
-    if reader is None:
-        reader = _readers[identity] = _Reader(path)
-    return reader
+            self._tables = self._tables_of(self.manifest)
+        except FileNotFoundError:
+            raise self._missing() from None
 
 
 class CachedAugmenter(CaptionAugmenter):

@@ -1,20 +1,29 @@
-"""Records as Parquet shards: one row per distinct caption, sorted by key."""
+"""Records as Parquet shards: one row per distinct caption, sorted by key.
+
+Nothing is derived from a shard whose SHA-256 is not the manifest's: the file is read once, compared, and parsed from
+memory. Pages carry checksums for other readers, and each row one of its own, by which ``cache repair`` tells the sound
+rows of a damaged shard.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
-from laclip_aug.cache.format import Shard
+from laclip_aug.cache.format import Shard, counted
+from laclip_aug.cache.journal import encode
 from laclip_aug.cache.keys import KEY_BYTES, caption_key
-from laclip_aug.errors import CacheCorruptError
+from laclip_aug.errors import CacheCorruptError, CacheError
 from laclip_aug.exchange.files import replace_file
 
 _TEXT = pa.string()
@@ -25,9 +34,11 @@ SCHEMA = pa.schema(
         ("rewrites", pa.list_(pa.struct([("source", _TEXT), ("text", _TEXT)]))),
         ("rejections", pa.list_(pa.struct([("source", _TEXT), ("reason", _TEXT), ("text", _TEXT)]))),
         ("tokens", pa.int64()),
+        ("crc32", pa.uint32()),
     ]
 )
 _BATCH = 4096
+_ORIGINS = b"laclip-aug"
 
 
 def shard_name(index: int) -> str:
@@ -35,8 +46,12 @@ def shard_name(index: int) -> str:
     return f"shard-{index:06d}.parquet"
 
 
-def write_shard(directory: Path, index: int, records: Sequence[Outcome]) -> Shard:
-    """Write ``records``, sorted by key, as shard ``index``; whole or not at all."""
+def write_shard(directory: Path, index: int, records: Sequence[Outcome], origins: Sequence[dict[str, Any]]) -> Shard:
+    """Write ``records``, sorted by key, as shard ``index``; whole or not at all.
+
+    Args:
+        origins: where they come from, kept in the file so that a lost manifest can be made anew.
+    """
     rows: list[dict[str, Any]] = []
     for key, record in sorted(((caption_key(r.caption), r) for r in records), key=lambda pair: pair[0]):
         rows.append(
@@ -46,38 +61,94 @@ def write_shard(directory: Path, index: int, records: Sequence[Outcome]) -> Shar
                 "rewrites": [{"source": r.source, "text": r.text} for r in record.rewrites],
                 "rejections": [{"source": r.source, "reason": r.reason, "text": r.text} for r in record.rejections],
                 "tokens": record.tokens,
+                "crc32": zlib.crc32(encode(record)),
             }
         )
+    text = json.dumps(list(origins)).encode("ascii")
+    table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata({_ORIGINS: b"%08x" % zlib.crc32(text) + text}))
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), sink, compression="zstd", row_group_size=_BATCH)
+    pq.write_table(table, sink, compression="zstd", row_group_size=_BATCH, write_page_checksum=True)
     data = sink.getvalue().to_pybytes()
     replace_file(directory / shard_name(index), data)
-    return Shard(shard_name(index), len(rows), hashlib.sha256(data).hexdigest())
+    return Shard(shard_name(index), len(rows), hashlib.sha256(data).hexdigest(), counted(records))
 
 
 def read_shard(directory: Path, shard: Shard) -> Iterator[tuple[bytes, Outcome]]:
-    """The (key, record) pairs of ``shard`` in the order of their keys, a few thousand in memory at a time.
+    """The (key, record) pairs of ``shard`` in the order of their keys.
 
     Raises:
-        CacheCorruptError: the file is missing, is no Parquet file, or has other columns.
+        CacheCorruptError: the file is missing, or is not what the manifest says.
+        CacheError: it cannot be read.
     """
-    for batch in _batches(directory, shard, [field.name for field in SCHEMA]):
+    for batch in _opened(directory, shard).iter_batches(_BATCH, columns=[field.name for field in SCHEMA]):
         for row in batch.to_pylist():
             yield row["key"], _record(row)
 
 
 def read_keys(directory: Path, shard: Shard) -> Iterator[bytes]:
-    """The keys of ``shard`` alone, which is far cheaper than its records."""
-    for batch in _batches(directory, shard, ["key"]):
+    """The keys of ``shard`` alone, which is far cheaper than its records. Raises as :func:`read_shard`."""
+    for batch in _opened(directory, shard).iter_batches(_BATCH, columns=["key"]):
         yield from batch.column(0).to_pylist()
 
 
 def read_rows(directory: Path, shard: Shard, wanted: Sequence[int]) -> Iterator[Outcome]:
-    """The records at the row numbers ``wanted``; reads only the row groups that hold them."""
-    path = directory / shard.name
-    with _damage(path), pq.ParquetFile(path) as file:
-        for number in wanted:
-            yield _record(file.read_row_group(number // _BATCH).slice(number % _BATCH, 1).to_pylist()[0])
+    """The records at the row numbers ``wanted``. Raises as :func:`read_shard`."""
+    if not wanted:
+        return
+    file = _opened(directory, shard)
+    for number in wanted:
+        yield _record(file.read_row_group(number // _BATCH).slice(number % _BATCH, 1).to_pylist()[0])
+
+
+def salvage(path: Path) -> tuple[list[Outcome], list[dict[str, Any]], int | None]:
+    """What is sound in a damaged shard: its records, where they come from, and how many rows there were, if it tells.
+
+    Raises:
+        CacheError: the file cannot be read at all, which may be the disk's fault and not the file's.
+    """
+    data = read_whole(path)
+    records: list[Outcome] = []
+    origins: list[dict[str, Any]] = []
+    total: int | None = None
+    with suppress(Exception):  # whatever a parser raises on damaged bytes
+        file = pq.ParquetFile(pa.BufferReader(data))
+        total = file.metadata.num_rows
+        text = (file.schema_arrow.metadata or {}).get(_ORIGINS, b"")
+        if text[:8] == b"%08x" % zlib.crc32(text[8:]):
+            origins = json.loads(text[8:])
+        for group in range(file.metadata.num_row_groups):
+            with suppress(Exception):
+                records += _sound_rows(file.read_row_group(group))
+    return records, origins, total
+
+
+def read_whole(path: Path) -> bytes:
+    """The bytes of a shard.
+
+    Raises:
+        CacheCorruptError: it is missing.
+        CacheError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise CacheCorruptError(f"{path} is missing; {advice(path.parent)}") from None
+    except OSError as error:
+        raise CacheError(f"{path} cannot be read ({error.strerror}); check the disk and its permissions") from None
+
+
+def advice(directory: Path) -> str:
+    """What to do about a damaged shard."""
+    return f"restore it from a copy, or keep what is sound with: laclip-aug cache repair {quote(str(directory))}"
+
+
+def _sound_rows(table: Any) -> Iterator[Outcome]:
+    for number in range(table.num_rows):
+        with suppress(Exception):
+            row = table.slice(number, 1).to_pylist()[0]
+            record = _record(row)
+            if zlib.crc32(encode(record)) == row["crc32"] and caption_key(record.caption) == row["key"]:
+                yield record
 
 
 def _record(row: dict[str, Any]) -> Outcome:
@@ -89,34 +160,13 @@ def _record(row: dict[str, Any]) -> Outcome:
     )
 
 
-@contextmanager
-def _damage(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise CacheCorruptError(f"{path} is missing; restore it from a copy, or build the cache anew") from None
-    except (pa.ArrowException, OSError, UnicodeDecodeError, IndexError) as error:
-        raise CacheCorruptError(
-            f"{path} is damaged ({error}); restore it from a copy, or build the cache anew"
-        ) from None
-
-
-def _batches(directory: Path, shard: Shard, columns: list[str]) -> Iterator[Any]:
+def _opened(directory: Path, shard: Shard) -> Any:
+    """The shard, parsed from the very bytes that were compared."""
     path = directory / shard.name
-    with _damage(path), pq.ParquetFile(path) as file:
-        if not file.schema_arrow.equals(SCHEMA):
-            raise CacheCorruptError(f"{path} has other columns than a shard of this format; restore it from a copy")
-        if file.metadata.num_rows != shard.rows:
-            raise CacheCorruptError(
-                f"{path} has {file.metadata.num_rows} rows, the manifest says {shard.rows}; restore it from a copy"
-            )
-        yield from file.iter_batches(_BATCH, columns=columns)
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    data = read_whole(path)
+    if hashlib.sha256(data).hexdigest() != shard.sha256:
+        raise CacheCorruptError(f"{path} is damaged (its sha256 is another); {advice(directory)}")
+    try:
+        return pq.ParquetFile(pa.BufferReader(data))
+    except pa.ArrowException as error:
+        raise CacheCorruptError(f"{path} cannot be parsed ({error}); {advice(directory)}") from None

@@ -1,19 +1,21 @@
-"""Verify a cache: every shard against the manifest, every lookup entry against the shards."""
+"""Verify a cache: every shard against the manifest, every look-up entry against the shards, the journal by itself."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from tqdm import tqdm
 
-from laclip_aug.cache.format import Counts, Manifest, Shard, read_manifest
+from laclip_aug.cache.browse import snapshot
+from laclip_aug.cache.compile import is_sound, origin_of
+from laclip_aug.cache.format import Counts, Manifest, Shard
 from laclip_aug.cache.keys import KeySet, caption_key
 from laclip_aug.cache.lookup import CaptionCache
-from laclip_aug.cache.shards import read_keys, read_shard, sha256_of
-from laclip_aug.cache.writer import count
-from laclip_aug.errors import CacheCorruptError, CacheError
+from laclip_aug.cache.shards import advice, read_shard
+from laclip_aug.errors import CacheError
 
 
 def verify_cache(directory: str | Path, progress: bool | None = None) -> tuple[list[str], list[str]]:
@@ -25,70 +27,88 @@ def verify_cache(directory: str | Path, progress: bool | None = None) -> tuple[l
         CacheFormatError, CacheCorruptError: the manifest itself cannot be read.
     """
     directory = Path(directory)
-    manifest = read_manifest(directory)
-    damage: list[str] = []
-    unfinished = [
-        f"{path.name} holds captions of a build that has not finished; run the same build again to go on"
-        for path in sorted(directory.glob("journal-*"))
-    ]
-    lookup = _open_lookup(directory, manifest, damage, unfinished)
-    keys, counts = KeySet(), Counts()
+    now = snapshot(directory)
+    manifest = now.manifest
+    damage: list[str] = list(now.journal.damage)
+    unfinished = _unfinished(manifest, now.journal.size, now.journal.torn)
+    damage += _strangers(directory, manifest)
+    lookup = _open_lookup(directory, manifest, damage)
+    keys = KeySet()
     total = sum(shard.rows for shard in manifest.shards)
     with tqdm(total=total, desc="verify", unit=" captions", disable=None if progress is None else not progress) as bar:
-        for shard in manifest.shards:
+        for number, shard in enumerate(manifest.shards):
+            compiled = bool(manifest.tables) and number < manifest.tables[-1].end
             try:
-                _verify_shard(directory, shard, keys, counts, lookup, damage, bar)
-            except CacheCorruptError as error:
+                _verify_shard(directory, shard, keys, lookup if compiled else None, damage, bar)
+            except CacheError as error:
                 damage.append(str(error))
-    if not damage and counts != manifest.counts:
-        damage.append("the counts in the manifest are not those of the shards; restore manifest.json from a copy")
+    for record, fresh in zip(now.pending, keys.add_new([caption_key(r.caption) for r in now.pending]), strict=True):
+        if not fresh:
+            damage.append(f"the journal has {record.caption[:60]!r}, which is stored already; {advice(directory)}")
     return damage, unfinished
 
 
-def _open_lookup(directory: Path, manifest: Manifest, damage: list[str], unfinished: list[str]) -> CaptionCache | None:
-    if not manifest.complete:
-        unfinished.append(
-            "there is no lookup of all the shards; finish the build, or run: laclip-aug cache compile " + str(directory)
+def _unfinished(manifest: Manifest, journaled: int, torn: int) -> list[str]:
+    sentences = []
+    if journaled or torn:
+        sentences.append(
+            f"the journal holds {journaled} captions of an unfinished build; run the same build again to go on"
         )
+    if torn:
+        sentences.append(f"a kill left {torn} bytes of a half record; the next build makes it again")
+    if not manifest.complete:
+        sentences.append(
+            "there is no look-up of all the shards; finish the build, or run: laclip-aug cache compile DIR"
+        )
+    return sentences
+
+
+def _strangers(directory: Path, manifest: Manifest) -> list[str]:
+    """Shards and journals of a later state than the manifest's."""
+    listed = len(manifest.shards)
+    journal = directory / f"journal-{listed:06d}"
+    names = [path.name for path in directory.glob("journal-*") if path.name > journal.name]
+    for path in directory.glob("shard-*.parquet"):
+        number = path.name.removeprefix("shard-").removesuffix(".parquet")
+        if number > f"{listed:06d}" or (number == f"{listed:06d}" and not journal.exists()):
+            names.append(path.name)
+    return [f"{name} is of a later state than the manifest; {advice(directory)}" for name in sorted(names)]
+
+
+def _open_lookup(directory: Path, manifest: Manifest, damage: list[str]) -> CaptionCache | None:
+    found = len(damage)
+    remedy = f"make it again with: laclip-aug cache compile {quote(str(directory))}"
+    for entry in manifest.tables:
+        if not is_sound(directory, entry):
+            damage.append(f"{directory / entry.name} is damaged or missing; {remedy}")
+        elif bytes.fromhex(entry.origin) != origin_of(manifest.shards[entry.first : entry.end]):
+            damage.append(f"{directory / entry.name} was made from other shards; {remedy}")
+    if len(damage) > found or not manifest.tables:
         return None
     try:
-        lookup = CaptionCache(directory, check=True)
+        return CaptionCache(directory)
     except CacheError as error:
         damage.append(str(error))
         return None
-    if len(lookup) != sum(shard.rows for shard in manifest.shards):
-        damage.append(f"the lookup has {len(lookup)} captions, the shards have another number; compile it again")
-    return lookup
 
 
 def _verify_shard(
-    directory: Path,
-    shard: Shard,
-    keys: KeySet,
-    counts: Counts,
-    lookup: CaptionCache | None,
-    damage: list[str],
-    bar: Any,
+    directory: Path, shard: Shard, keys: KeySet, lookup: CaptionCache | None, damage: list[str], bar: Any
 ) -> None:
     path = directory / shard.name
-    if not path.exists():
-        raise CacheCorruptError(f"{path} is missing; restore it from a copy, or build the cache anew")
-    if sha256_of(path) != shard.sha256:
-        raise CacheCorruptError(f"{path} is damaged (its sha256 is another); restore it from a copy, or build anew")
     faults: Counter[str] = Counter()
-    for fresh in _in_slabs(keys, list(read_keys(directory, shard))):
-        faults["captions that another shard holds too"] += not fresh
-    before = b""
+    before, counts, seen = b"", Counts(), list[bytes]()
     for key, record in read_shard(directory, shard):
         faults["keys that are not their caption's"] += key != caption_key(record.caption)
         faults["rows out of order"] += key <= before
         before = key
+        seen.append(key)
         if lookup is not None:
-            faults["captions whose lookup entry differs"] += lookup.get(record.caption) != record.rewrites
-        count(counts, [record])
+            faults["captions whose look-up entry differs"] += lookup.get(record.caption) != record.rewrites
+        counts.add(record)
         bar.update()
-    damage.extend(f"{path}: {number} {fault}; restore it from a copy" for fault, number in faults.items() if number)
-
-
-def _in_slabs(keys: KeySet, wanted: list[bytes]) -> list[bool]:
-    return [fresh for at in range(0, len(wanted), 65536) for fresh in keys.add_new(wanted[at : at + 65536])]
+    for at in range(0, len(seen), 65536):
+        faults["captions that another shard holds too"] += keys.add_new(seen[at : at + 65536]).count(False)
+    damage.extend(f"{path}: {number} {fault}; {advice(directory)}" for fault, number in faults.items() if number)
+    if counts != shard.counts:
+        damage.append(f"{path}: the counts in the manifest are not those of the shard; {advice(directory)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cache.browse import records
+from laclip_aug.cache.format import MANIFEST
 from laclip_aug.cache.keys import KEY_BYTES, KeySet, key_of
 from laclip_aug.cache.writer import storable
 
@@ -32,7 +33,8 @@ class Versions:
     def _not_stored(self, key: bytes) -> bool:
         if self._stored is None:  # read what earlier runs stored only if a caption of theirs comes again
             self._stored = KeySet()
-            self._stored.update(_hash(record) for record in records(self._directory))
+            if (self._directory / MANIFEST).exists():
+                self._stored.update(_hash(record) for record in records(self._directory))
         return self._stored.add_new([key])[0]
 
 

@@ -3,63 +3,82 @@
 A record goes to the journal first. When the shard in work is full, three steps follow, each safe to be killed after:
 the shard is written and renamed into place; the manifest that lists it replaces the old one; the journal, named after
 its shard, is deleted. On opening, a journal of a shard that the manifest lists already is thus stale, and a shard that
-the manifest does not list is still whole in its journal.
+the manifest does not list is still whole in its journal. Manifest and journal come with the first record: a run that
+fails before leaves nothing.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
+from typing import Any
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
-from laclip_aug.cache.compile import BUCKETS, compile_lookup
-from laclip_aug.cache.format import LOOKUP, MANIFEST, Config, Counts, open_or_create
-from laclip_aug.cache.journal import Journal
+from laclip_aug.cache.compile import BUCKETS, clear_tables, compile_lookup
+from laclip_aug.cache.config import Config, as_json, check_same, run_of
+from laclip_aug.cache.format import MANIFEST, Manifest, read_manifest
+from laclip_aug.cache.journal import Journal, Scan, read_journal
 from laclip_aug.cache.keys import KeySet, caption_key, normalise
-from laclip_aug.cache.lock import writer_lock
-from laclip_aug.cache.shards import read_keys, write_shard
-from laclip_aug.errors import CacheCorruptError
+from laclip_aug.cache.lock import LOCK, writer_lock
+from laclip_aug.cache.shards import read_keys, shard_name, write_shard
+from laclip_aug.errors import CacheCorruptError, CacheFormatError
 from laclip_aug.exchange.files import TEMPORARY, disk_errors
-
-INPUT_SOURCE = "input"
-"""The ``source`` of a rejection of a caption as such (empty, too long), made by no augmenter."""
 
 
 class CacheWriter:
     """Open a cache for writing, or make it; use it in a ``with`` statement.
 
-    ``recovered`` and ``dropped_bytes`` tell what the journal of a killed run held.
+    ``recovered`` and ``dropped_bytes`` tell what the journal of a killed run held, ``damage`` what was wrong with it.
 
     Args:
         directory: the cache; made if absent.
-        config: what makes the texts; must equal what the cache was made with.
+        config: what makes the texts; must equal what the cache was made with, unless nothing is stored there yet.
         shard_rows: captions per shard. A shard in work is held in memory once, when it is written.
+        provenance: of the run, recorded with each shard.
+        allow_mixed: take texts of another configuration too, and record it.
 
     Raises:
         CacheFormatError: the directory holds something else, or another format version.
         CacheMismatchError: the cache was built with another configuration.
+        CacheCorruptError: its files do not fit together.
         CacheError: another process writes it, or the disk is full.
     """
 
-    def __init__(self, directory: str | Path, config: Config, shard_rows: int = 65536) -> None:
+    def __init__(
+        self,
+        directory: str | Path,
+        config: Config,
+        shard_rows: int = 65536,
+        provenance: dict[str, Any] | None = None,
+        allow_mixed: bool = False,
+    ) -> None:
         self.directory = Path(directory)
+        self._config, self._run = config, run_of(provenance or {})
         self._shard_rows = shard_rows
+        self._journal: Journal | None = None
         with ExitStack() as stack:
             stack.enter_context(writer_lock(self.directory))
-            self.manifest = open_or_create(self.directory, config)
-            self._clear_leftovers()
-            self._journal = Journal(self._journal_path())
-            stack.callback(lambda: self._close_journal())
+            self.manifest = open_manifest(self.directory)
+            found = read_journal(journal_path(self.directory, self.manifest))
+            if not found.size:
+                with disk_errors(self.directory):  # what a run that stored nothing left
+                    journal_path(self.directory, self.manifest).unlink(missing_ok=True)
+            if not self.manifest.shards and not found.size:
+                self.manifest = Manifest([config])
+            elif not allow_mixed:
+                check_same(self.directory, self.manifest.configs, config)
             self.done = KeySet()
             for shard in self.manifest.shards:
                 self.done.update(read_keys(self.directory, shard))
-            self.done.update(caption_key(record.caption) for record in self._journal.records())
+            self.done.update(caption_key(record.caption) for record in found.records)
+            self.recovered, self.dropped_bytes, self.damage = found.size, found.torn, found.damage
+            stack.callback(self._close_journal)
             self._stack = stack.pop_all()
-        self.recovered, self.dropped_bytes = self._journal.recovered, self._journal.dropped
 
     def __enter__(self) -> CacheWriter:
         return self
@@ -75,67 +94,110 @@ class CacheWriter:
 
     def add(self, record: Outcome) -> None:
         """Store ``record``, whose caption ``new`` called new. Once this returns, a killed process cannot lose it."""
-        self._journal.append(record)
-        if len(self._journal) >= self._shard_rows:
-            self._commit()
+        journal = self._journal or self._begin()
+        journal.append(record)
+        if len(journal) >= self._shard_rows:
+            self._commit(journal.read())
 
     def finish(self) -> None:
-        """Write the last shard, and compile the lookup if anything changed."""
-        if len(self._journal):
-            self._commit()
-        if not self.manifest.complete or not (self.directory / LOOKUP).exists():
-            self.manifest.lookup = compile_lookup(self.directory, self.manifest)
+        """Write the last shard, compile what is new into the look-up, and delete what is needed no more."""
+        if self._journal is None and self.recovered:
+            self._begin()
+        if self._journal is not None and len(self._journal):
+            self._commit(self._journal.read())
+        compile_lookup(self.directory, self.manifest)
         self.manifest.save(self.directory)
+        clear_tables(self.directory, self.manifest)
 
-    def _commit(self) -> None:
-        records = list(self._journal.records())
-        shard = write_shard(self.directory, len(self.manifest.shards), records)
-        self.manifest.shards.append(shard)
-        count(self.manifest.counts, records)
+    def _begin(self) -> Journal:
+        """Open the journal, and before it make the manifest know the configuration."""
+        if not any(config.same(self._config) for config in self.manifest.configs):
+            self.manifest.configs.append(self._config)
         self.manifest.save(self.directory)
-        self._journal.close()
-        self._journal.path.unlink()
-        self._journal = Journal(self._journal_path())
+        origin = as_json({"config": asdict(self._config), "run": self._run})
+        self._journal = Journal(journal_path(self.directory, self.manifest), origin)
+        return self._journal
+
+    def _commit(self, found: Scan) -> None:
+        commit(self.directory, self.manifest, found)
+        if self._journal is not None:
+            self._journal.close()
+            self._journal.path.unlink()
+            self._journal = None
 
     def _close_journal(self) -> None:
-        self._journal.close()
-        if not len(self._journal):
-            self._journal.path.unlink(missing_ok=True)
-
-    def _journal_path(self) -> Path:
-        return self.directory / f"journal-{len(self.manifest.shards):06d}"
-
-    def _clear_leftovers(self) -> None:
-        """Delete what a kill left behind and nothing needs: half-written files, journals of shards that are listed."""
-        current = self._journal_path().name
-        with disk_errors(self.directory):
-            shutil.rmtree(self.directory / BUCKETS, ignore_errors=True)
-            for kind in (MANIFEST, LOOKUP, "shard-*"):
-                for half in self.directory.glob(kind + TEMPORARY):
-                    half.unlink()
-            for journal in self.directory.glob("journal-*"):
-                if journal.name > current:
-                    raise CacheCorruptError(
-                        f"{journal} belongs to a later state of the cache than {MANIFEST}; restore the later manifest"
-                    )
-                if journal.name < current:
-                    journal.unlink()
+        if self._journal is not None:
+            self._journal.close()
 
 
-def count(counts: Counts, records: Iterable[Outcome]) -> None:
-    """Add ``records`` to ``counts``; rejections of the caption as such are counted with the input, not here."""
-    rewrites, rejections = counts.rewrites, counts.rejections
-    for record in records:
-        counts.captions += 1
-        counts.with_rewrites += bool(record.rewrites)
-        counts.most = max(counts.most, len(record.rewrites))
-        counts.tokens += record.tokens
-        counts.widen(Counter(rewrite.source for rewrite in record.rewrites))
-        for rewrite in record.rewrites:
-            rewrites[rewrite.source] = rewrites.get(rewrite.source, 0) + 1
-        for rejection in record.rejections:
-            if rejection.source != INPUT_SOURCE:
-                rejections[rejection.reason] = rejections.get(rejection.reason, 0) + 1
+def open_manifest(directory: Path) -> Manifest:
+    """The manifest of ``directory``, whose lock is held; one without configuration if nothing is there yet.
+
+    What a kill left behind and nothing needs is deleted: half-written files, journals of shards that are listed,
+    look-ups of earlier generations.
+
+    Raises:
+        CacheFormatError: the directory holds something else, or a cache of another format version.
+        CacheCorruptError: the manifest is damaged, or older than the other files.
+    """
+    others = sorted(path.name for path in directory.iterdir() if path.name not in (LOCK, MANIFEST + TEMPORARY))
+    if MANIFEST not in others:
+        if others:
+            raise CacheFormatError(
+                f"{directory} is neither empty nor a rewrite cache (it holds {others[0]!r}); give a new directory, or, "
+                f"if it was a cache and lost its {MANIFEST}: laclip-aug cache repair {quote(str(directory))}"
+            )
+        return Manifest([])
+    manifest = read_manifest(directory)
+    listed, journal = len(manifest.shards), journal_path(directory, manifest)
+    with disk_errors(directory):
+        shutil.rmtree(directory / BUCKETS, ignore_errors=True)
+        for half in directory.glob("*" + TEMPORARY):
+            half.unlink()
+        for other in directory.glob("journal-*"):
+            if other.name > journal.name:
+                raise _later(other)
+            if other.name < journal.name:
+                other.unlink()
+        for other in directory.glob("shard-*.parquet"):
+            if other.name > shard_name(listed) or (other.name == shard_name(listed) and not journal.exists()):
+                raise _later(other)
+    clear_tables(directory, manifest)
+    return manifest
+
+
+def _later(path: Path) -> CacheCorruptError:
+    return CacheCorruptError(
+        f"{path} belongs to a later state of the cache than {MANIFEST}; restore the later manifest, or take in what is "
+        f"there with: laclip-aug cache repair {quote(str(path.parent))}"
+    )
+
+
+def journal_path(directory: Path, manifest: Manifest) -> Path:
+    """The journal of the shard that follows those listed."""
+    return directory / f"journal-{len(manifest.shards):06d}"
+
+
+def commit(directory: Path, manifest: Manifest, found: Scan) -> None:
+    """Make the records of a journal the next shard, and list it; the journal can go then."""
+    records, origins = list(found.records), found.origins
+    shard = write_shard(directory, len(manifest.shards), records, origins)
+    shard.made_by = [run_number(manifest, origin) for origin in origins]
+    manifest.shards.append(shard)
+    manifest.save(directory)
+
+
+def run_number(manifest: Manifest, origin: dict[str, Any]) -> int:
+    """The place in ``manifest.runs`` of a run that a journal or a shard tells of, listed there if it is not yet."""
+    config = Config.from_json(origin["config"])
+    known = [number for number, there in enumerate(manifest.configs) if there.same(config)]
+    if not known:
+        manifest.configs.append(config)
+        known = [len(manifest.configs) - 1]
+    run = {"config": known[0], **origin["run"]}
+    if run not in manifest.runs:
+        manifest.runs.append(run)
+    return manifest.runs.index(run)
 
 
 def storable(record: Outcome) -> Outcome:

@@ -44,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     parser.add_argument(
         "--shard-rows", type=int, default=65536, metavar="N", help="captions per Parquet shard (default: 65536)"
     )
+    parser.add_argument(
+        "--allow-mixed",
+        action="store_true",
+        help="add to a cache that was built with another configuration; the manifest records both",
+    )
     add_augmenter_arguments(parser, argv)
 
 
@@ -107,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
             options=input_options(args),
             max_caption_chars=args.max_caption_chars,
             shard_rows=args.shard_rows,
+            allow_mixed=args.allow_mixed,
         )
     finally:
         augmenter.close()

@@ -4,16 +4,18 @@ examples:
   laclip-aug cache info rewrites
   laclip-aug cache show rewrites "a dog on a beach"
   laclip-aug cache verify rewrites
+  laclip-aug cache repair rewrites
   laclip-aug cache import sample.jsonl --cache rewrites --caption-key raw --rewrite-key fused --source capsfusion
   laclip-aug cache import flickr8k.tsv --cache rewrites --group-key filepath --index-key caption_index
   laclip-aug cache import coco.jsonl --cache rewrites --list-key captions
   laclip-aug cache import cc3m.csv --cache rewrites --lines chatgpt=gpt.txt --lines bard=bard.txt
-  laclip-aug cache export rewrites rewrites.jsonl
+  laclip-aug cache export rewrites rewrites.parquet
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
@@ -38,10 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     show.add_argument("--sample", type=int, metavar="N", help="N records at random (default: 5)")
     show.add_argument("--seed", type=int, default=0, help="of the sample (default: 0)")
     action("verify", "check every shard and every lookup entry; exit status 1 if anything is damaged")
-    action("compile", "make the lookup from the shards, after damage or to use an unfinished build")
-    export = action("export", "write all records as JSONL")
-    export.add_argument("output", metavar="OUTPUT", help="the JSONL file")
-    export.add_argument("--rejections", action="store_true", help="with the rejected texts and their reasons")
+    action("compile", "make the look-up anew, after damage to it or to use an unfinished build")
+    action("repair", "after damage: keep all that is sound, say what was lost; the next build makes that again")
+    export = action("export", "write all records, with what was rejected and why")
+    export.add_argument(
+        "output",
+        metavar="OUTPUT",
+        help="a file .jsonl, .parquet or .csv (one row a text); - is standard output (JSONL)",
+    )
     importing = action("import", "store rewrites that exist already", target="")
     importing.add_argument(
         "input", nargs="+", metavar="INPUT", help="CSV, TSV, JSONL or Parquet files, or webdataset tars"
@@ -82,22 +88,34 @@ def run(args: argparse.Namespace) -> int:
     from laclip_aug.exchange.addresses import local_directory
 
     local_directory(args.directory)
-    return {"info": _info, "show": _show, "verify": _verify, "compile": _compile, "import": _import, "export": _export}[
-        args.action
-    ](args)
+    actions = {
+        "info": _info,
+        "show": _show,
+        "verify": _verify,
+        "compile": _compile,
+        "repair": _repair,
+        "import": _import,
+        "export": _export,
+    }
+    return actions[args.action](args)
 
 
 def _info(args: argparse.Namespace) -> int:
-    from laclip_aug.cache.format import read_manifest
+    from laclip_aug.cache.browse import snapshot
 
-    manifest = read_manifest(Path(args.directory))
-    config, counts = manifest.config, manifest.counts
-    print(f"augmenter: {config.augmenter} (fingerprint {config.fingerprint})")
-    print(f"sources: {', '.join(config.sources)}; texts per caption: {config.n}; seed: {config.seed}")
-    for name, value in config.describe.items():
-        if name not in ("augmenter", "sources"):
-            print(f"  {name}: {value}")
+    now = snapshot(Path(args.directory))
+    manifest, counts = now.manifest, now.counts
+    for config in manifest.configs:
+        print(f"augmenter: {config.augmenter} (fingerprint {config.fingerprint})")
+        print(f"sources: {', '.join(config.sources)}; texts per caption: {config.n}; seed: {config.seed}")
+        for name, value in config.describe.items():
+            if name not in ("augmenter", "sources"):
+                print(f"  {name}: {value}")
     print(f"captions: {counts.captions}, with a rewrite: {counts.with_rewrites}, tokens: {counts.tokens}")
+    if now.journal.size:
+        print(f"  of these in the journal of an unfinished build: {now.journal.size}")
+    for sentence in now.journal.damage:
+        print(f"  {sentence}")
     for source, number in counts.rewrites.items():
         print(f"  rewrites, {source}: {number}")
     print(f"attempts accepted: {counts.acceptance:.1%}")
@@ -105,11 +123,17 @@ def _info(args: argparse.Namespace) -> int:
         print(f"  rejections, {reason}: {number}")
     for name, entry in manifest.inputs.items():
         refused = ", ".join(f"{reason} {number}" for reason, number in entry["rejections"].items())
-        print(f"input {name}: {entry['rows']} rows, refused: {refused or 'none'}")
-    lookup = manifest.lookup
-    state = f"{lookup['bytes']} bytes" if lookup and manifest.complete else "not compiled; the build has not finished"
-    print(f"shards: {len(manifest.shards)}; lookup: {state}")
-    print("versions: " + ", ".join(f"{name} {version}" for name, version in manifest.versions.items()))
+        failed = "".join(f"; failed, {reason}: {number}" for reason, number in entry.get("failed", {}).items())
+        print(f"input {name}: {entry['rows']} rows, refused: {refused or 'none'}{failed}")
+    tables = manifest.tables
+    compiled = sum(table.records for table in tables)
+    state = f"{compiled} captions in {len(tables)} files, {sum(table.bytes for table in tables)} bytes"
+    print(f"shards: {len(manifest.shards)}; look-up: {state if tables else 'none; the build has not finished'}")
+    for number, made in enumerate(manifest.runs):
+        shards = sum(number in shard.made_by for shard in manifest.shards)
+        parts = [f"{name} {value}" for name, value in made["versions"].items()]
+        parts += [f"{name} {value}" for name, value in made.items() if name not in ("versions", "config")]
+        print(f"run {number + 1}, {shards} shards: {', '.join(parts)}")
     return 0
 
 
@@ -152,19 +176,27 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _compile(args: argparse.Namespace) -> int:
-    from laclip_aug.cache.compile import compile_in
+    from laclip_aug.cache.repair import compile_cache
 
-    entry = compile_in(Path(args.directory))
-    print(f"lookup of {entry['records']} captions, {entry['bytes']} bytes")
+    tables = compile_cache(args.directory).tables
+    print(f"look-up of {sum(t.records for t in tables)} captions, {sum(t.bytes for t in tables)} bytes")
+    return 0
+
+
+def _repair(args: argparse.Namespace) -> int:
+    from laclip_aug.cache.repair import repair_cache
+
+    said = repair_cache(args.directory)
+    print("\n".join([*said, "repaired"] if said else ["nothing was damaged"]))
     return 0
 
 
 def _export(args: argparse.Namespace) -> int:
     from laclip_aug.cache.browse import records
-    from laclip_aug.exchange.export import export_jsonl
+    from laclip_aug.exchange.export import export
 
-    number = export_jsonl(records(Path(args.directory)), args.output, args.rejections)
-    print(f"{number} records in {args.output}")
+    number = export(records(Path(args.directory)), args.output)
+    print(f"{number} records in {args.output}", file=sys.stderr if args.output == "-" else sys.stdout)
     return 0
 
 

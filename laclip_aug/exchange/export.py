@@ -1,39 +1,105 @@
-"""Records out, as JSON lines."""
+"""Records out, in the format that the file's name says. ``laclip-aug cache import`` reads each of them back."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from laclip_aug.augmenter import Outcome
-from laclip_aug.exchange.files import TEMPORARY, disk_errors
+from laclip_aug.errors import ConfigurationError
+from laclip_aug.exchange.files import write_new
+
+CSV_COLUMNS = ("caption", "source", "text", "rejected")
+_SLAB = 4096
+
+Write = Callable[[IO[bytes], Iterable[Outcome]], int]
 
 
-def export_jsonl(records: Iterable[Outcome], output: str | Path, rejections: bool = False) -> int:
-    """Write every record as a JSON line ``{"caption", "rewrites": [{"source", "text"}]}``; returns their number.
+def export(records: Iterable[Outcome], output: str | Path) -> int:
+    """Write every record, rejections included; returns their number.
 
-    With ``rejections``, a list ``"rejections"`` of ``{"source", "reason", "text"}`` and ``"tokens"`` are added.
+    - ``.jsonl`` and ``.parquet``: one row a caption: ``caption``, ``rewrites`` of ``source`` and ``text``,
+      ``rejections`` of ``source``, ``reason`` and ``text``, and ``tokens``;
+    - ``.csv``: one row a text, ``caption,source,text,rejected``, the last being the reason or empty; a caption without
+      any text has one row;
+    - ``-``: standard output, as JSONL.
 
     Raises:
+        ConfigurationError: the name says no format.
         CacheError: the file cannot be written. A kill leaves no half file under its name.
     """
-    output, number = Path(output), 0
-    temporary = output.with_name(output.name + TEMPORARY)
-    with disk_errors(output):
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            for record in records:
-                row: dict[str, Any] = {
-                    "caption": record.caption,
-                    "rewrites": [{"source": r.source, "text": r.text} for r in record.rewrites],
-                }
-                if rejections:
-                    row["rejections"] = [
-                        {"source": r.source, "reason": r.reason, "text": r.text} for r in record.rejections
-                    ]
-                    row["tokens"] = record.tokens
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                number += 1
-        temporary.replace(output)
+    if str(output) == "-":
+        return _jsonl(sys.stdout.buffer, records)
+    output = Path(output)
+    write = {".jsonl": _jsonl, ".parquet": _parquet, ".csv": _csv}.get(output.suffix.lower())
+    if write is None:
+        raise ConfigurationError(f"{output}: name it .jsonl, .parquet or .csv, or give - for standard output")
+    with write_new(output) as file:
+        return write(file, records)
+
+
+def _row(record: Outcome) -> dict[str, Any]:
+    return {
+        "caption": record.caption,
+        "rewrites": [{"source": r.source, "text": r.text} for r in record.rewrites],
+        "rejections": [{"source": r.source, "reason": r.reason, "text": r.text} for r in record.rejections],
+        "tokens": record.tokens,
+    }
+
+
+def _jsonl(file: IO[bytes], records: Iterable[Outcome]) -> int:
+    number = 0
+    for record in records:
+        file.write(json.dumps(_row(record), ensure_ascii=False).encode() + b"\n")
+        number += 1
     return number
+
+
+def _csv(file: IO[bytes], records: Iterable[Outcome]) -> int:
+    number = 0
+    with _text(file) as text:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+        for record in records:
+            number += 1
+            rows = [(record.caption, r.source, r.text, "") for r in record.rewrites]
+            rows += [(record.caption, r.source, r.text, r.reason) for r in record.rejections]
+            writer.writerows(rows or [(record.caption, "", "", "")])
+    return number
+
+
+def _parquet(file: IO[bytes], records: Iterable[Outcome]) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = pa.string()
+    schema = pa.schema(
+        [
+            ("caption", text),
+            ("rewrites", pa.list_(pa.struct([("source", text), ("text", text)]))),
+            ("rejections", pa.list_(pa.struct([("source", text), ("reason", text), ("text", text)]))),
+            ("tokens", pa.int64()),
+        ]
+    )
+    number, source = 0, iter(records)
+    with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
+        while slab := [_row(record) for record in islice(source, _SLAB)]:
+            writer.write_table(pa.Table.from_pylist(slab, schema=schema))
+            number += len(slab)
+    return number
+
+
+@contextmanager
+def _text(file: IO[bytes]) -> Iterator[IO[str]]:
+    wrapper = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    try:
+        yield wrapper
+    finally:
+        wrapper.detach()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from laclip_aug.errors import CacheError
 
@@ -24,16 +25,33 @@ def disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Put ``data`` in ``path`` so that a kill or a power cut leaves the old file or the new one, whole."""
+@contextmanager
+def write_new(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to, put in place of ``path`` at the end: a kill or a power cut leaves the old or the new one.
+
+    An exception leaves the old one, and no half file.
+
+    Raises:
+        CacheError: the disk is full or failed.
+    """
     temporary = path.with_name(path.name + TEMPORARY)
     with disk_errors(path):
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
         sync_directory(path.parent)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put ``data`` in ``path`` so that a kill or a power cut leaves the old file or the new one, whole."""
+    with write_new(path) as file:
+        file.write(data)
 
 
 def sync_directory(directory: Path) -> None:

@@ -1,8 +1,6 @@
 """Building a cache: what is stored, what is counted, what is refused."""
 
 import json
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
@@ -12,12 +10,20 @@ from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rewrite
 from laclip_aug.cache.browse import find, head, sample
 from laclip_aug.cache.build import build_cache
 from laclip_aug.cache.compile import compile_lookup
-from laclip_aug.cache.format import Config, read_manifest
-from laclip_aug.cache.lock import writer_lock
+from laclip_aug.cache.config import Config
+from laclip_aug.cache.format import read_manifest
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.shards import read_keys, read_shard
 from laclip_aug.cache.verify import verify_cache
-from laclip_aug.errors import CacheCorruptError, CacheError, CacheFormatError, CacheMismatchError
+from laclip_aug.errors import (
+    CacheCorruptError,
+    CacheError,
+    CacheFormatError,
+    CacheMismatchError,
+    InputError,
+    ModelError,
+)
+from laclip_aug.exchange.readers import InputOptions
 
 
 def write(path, *captions):
@@ -161,6 +167,60 @@ def test_a_failure_of_the_surroundings_is_no_result(tmp_path):
     assert not report.failed
 
 
+class Served(ShoutAugmenter):
+    """Made by a server at some address, with some engine."""
+
+    def __init__(self, address, **options):
+        super().__init__(**options)
+        self.address = address
+
+    def provenance(self):
+        return {"address": self.address, "engine": {"version": self.address[-1]}}
+
+
+def test_another_address_or_engine_goes_on_with_the_same_cache(tmp_path):
+    cache = tmp_path / "cache"
+    build_cache(write(tmp_path / "a.txt", "a dog", "a cat"), cache, Served("http://one:1"), shard_rows=1)
+    build_cache(write(tmp_path / "b.txt", "a cow"), cache, Served("http://two:2"))
+    manifest = read_manifest(cache)
+    assert [shard.made_by for shard in manifest.shards] == [[0], [0], [1]]
+    assert [run["address"] for run in manifest.runs] == ["http://one:1", "http://two:2"]
+    assert [run["engine"] for run in manifest.runs] == [{"version": "1"}, {"version": "2"}]
+    assert manifest.runs[0]["versions"]["laclip-aug"]
+    assert len(manifest.configs) == 1
+
+
+def test_a_mix_is_recorded_where_it_is_wanted(tmp_path):
+    cache, source = tmp_path / "cache", write(tmp_path / "b.txt", "a cow")
+    build_cache(write(tmp_path / "a.txt", "a dog"), cache, ShoutAugmenter())
+    with pytest.raises(CacheMismatchError, match="--allow-mixed"):
+        build_cache(source, cache, ShoutAugmenter(mark="?"), seed=1)
+    build_cache(source, cache, ShoutAugmenter(mark="?"), seed=1, allow_mixed=True)
+    manifest = read_manifest(cache)
+    assert [config.seed for config in manifest.configs] == [0, 1]
+    assert [run["config"] for run in manifest.runs] == [0, 1]
+    build_cache(write(tmp_path / "c.txt", "a hen"), cache, ShoutAugmenter(mark="?"), seed=1)  # it is one of them now
+    assert len(CaptionCache(cache)) == 3
+    assert verify_cache(cache) == ([], [])
+
+
+def test_a_first_run_that_failed_refuses_no_other(tmp_path):
+    source, cache = tmp_path / "in.csv", tmp_path / "cache"
+    source.write_text("words\na dog\n")
+    with pytest.raises(InputError, match="captoin"):
+        build_cache(source, cache, ShoutAugmenter(), options=InputOptions(caption_key="captoin"))
+    assert not cache.exists()
+
+    class Broken(ShoutAugmenter):
+        def outcomes(self, captions, n, seed):
+            raise ModelError("no such model")
+
+    cache.mkdir()  # made by the user: it stays
+    with pytest.raises(ModelError):
+        build_cache(source, cache, Broken(), options=InputOptions(caption_key="words"))
+    assert build_cache(source, cache, ShoutAugmenter(mark="?"), options=InputOptions(caption_key="words")).made == 1
+
+
 def test_another_configuration_is_refused_with_the_differences(tmp_path):
     source = write(tmp_path / "in.txt", "a dog")
     build_cache(source, tmp_path / "cache", ShoutAugmenter(), seed=1)
@@ -196,45 +256,33 @@ def test_another_format_version_is_refused(tmp_path):
     source = write(tmp_path / "in.txt", "a dog")
     build_cache(source, tmp_path / "cache", ShoutAugmenter())
     manifest = tmp_path / "cache" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format_version": 1', '"format_version": 99'))
-    for use in (CaptionCache, lambda path: build_cache(source, path, ShoutAugmenter()), verify_cache):
-        with pytest.raises(CacheFormatError, match="version 99"):
-            use(tmp_path / "cache")
-    manifest.write_text(manifest.read_text()[:100])
+    sound = manifest.read_text()
+    for version, text in (
+        (1, json.dumps({"format": "laclip-aug cache", "format_version": 1, "lookup": None})),  # had no checksum
+        (99, json.dumps({"format": "laclip-aug cache", "format_version": 99})),
+    ):
+        manifest.write_text(text)
+        for use in (CaptionCache, lambda path: build_cache(source, path, ShoutAugmenter()), verify_cache):
+            with pytest.raises(CacheFormatError, match=f"version {version}"):
+                use(tmp_path / "cache")
+    for text in (sound[:100], sound.replace('"rows": 1', '"rows": 2'), sound.replace('"checksum"', '"checksun"')):
+        manifest.write_text(text)
+        with pytest.raises(CacheCorruptError, match="cache repair"):
+            read_manifest(tmp_path / "cache")
+    manifest.write_bytes(sound.encode()[:50] + b"\xff" + sound.encode()[51:])
     with pytest.raises(CacheCorruptError, match="damaged"):
         read_manifest(tmp_path / "cache")
-
-
-def test_two_builders_on_one_cache(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from laclip_aug.cache.lock import writer_lock\n"
-        "with writer_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, tmp_path / "cache"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
-        assert holder.stdout.readline() == b"held\n"
-        source = write(tmp_path / "in.txt", "a dog")
-        with pytest.raises(CacheError, match=f"process {holder.pid}.*wait for it"):
-            build_cache(source, tmp_path / "cache", ShoutAugmenter())
-    finally:
-        holder.kill()
-        holder.communicate()
-    assert build_cache(source, tmp_path / "cache", ShoutAugmenter()).made == 1  # the kill freed the lock
-    with writer_lock(tmp_path / "cache"), pytest.raises(CacheError, match="another build"):
-        build_cache(source, tmp_path / "cache", ShoutAugmenter())
 
 
 def test_lookup_of_many_buckets_equals_that_of_one(tmp_path):
     source = write(tmp_path / "in.txt", *(f"photo {i} {'x' * (i * 37 % 5000)}" for i in range(300)))
     build_cache(source, tmp_path / "cache", ShoutAugmenter(), max_caption_chars=10_000, shard_rows=70)
     directory = tmp_path / "cache"
-    entry = compile_lookup(directory, read_manifest(directory), bucket_records=13)
-    assert not list(directory.glob("*.tmp"))
     manifest = read_manifest(directory)
-    manifest.lookup = entry
-    manifest.save(directory)
+    content = {path.name: path.read_bytes() for path in directory.glob("lookup-*")}
+    compile_lookup(directory, manifest, whole=True, bucket_records=13)
+    assert not list(directory.glob("*.tmp"))
+    assert {path.name: path.read_bytes() for path in directory.glob("lookup-*")} == content
     assert verify_cache(directory) == ([], [])
 
 

@@ -1,140 +1,256 @@
-"""Real processes killed at every kind of moment: nothing acknowledged is lost, nothing is recorded twice."""
+"""Real processes killed at every change that they make to a file: nothing acknowledged is lost, nothing comes twice."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from shouting import ShoutAugmenter
 
+from laclip_aug.augmenter import Outcome
+from laclip_aug.cache import writer
+from laclip_aug.cache.browse import records
 from laclip_aug.cache.build import build_cache
 from laclip_aug.cache.format import read_manifest
+from laclip_aug.cache.ingest import import_cache
 from laclip_aug.cache.lookup import CaptionCache
-from laclip_aug.cache.shards import read_shard
+from laclip_aug.cache.repair import compile_cache, repair_cache
 from laclip_aug.cache.verify import verify_cache
+from laclip_aug.exchange.imports import ImportForm
 
-CAPTIONS = [f"photo {i}" for i in range(40)]
-
-# Builds with shards of 15, and dies at the N-th call of one system function: before it, or, for a write, half way.
-# Each record that `add` returned from is acknowledged on standard output.
-VICTIM = """
-import os, signal, sys
-from pathlib import Path
-from shouting import ShoutAugmenter
-from laclip_aug.cache import writer
-from laclip_aug.cache.build import build_cache
-
-source, cache, function, number = sys.argv[1:]
-owner = Path if function in ("replace", "unlink") else os
-original, calls = getattr(owner, function), 0
-
-def deadly(*args, **kwargs):
-    global calls
-    calls += 1
-    if calls == int(number):
-        if function == "write":
-            original(args[0], bytes(args[1])[: len(args[1]) // 2])
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*args, **kwargs)
-
-add = writer.CacheWriter.add
-def acknowledged(self, record):
-    add(self, record)
-    sys.stdout.write(record.caption + "\\n")
-    sys.stdout.flush()
-
-writer.CacheWriter.add = acknowledged
-setattr(owner, function, deadly)
-build_cache(source, cache, ShoutAugmenter(), shard_rows=15)
-"""
+OLD = [f"photo {i}" for i in range(12)]
+NEW = [f"picture {i}" for i in range(8)]
+CHANGES = {
+    os: ("write", "pwrite", "fsync", "ftruncate", "link"),
+    Path: ("replace", "unlink", "mkdir", "rmdir", "open"),
+}
 
 
-def records(directory):
-    return {
-        record.caption: record
-        for shard in read_manifest(directory).shards
-        for _, record in read_shard(directory, shard)
-    }
+def build(cache: Path, captions: list[str]) -> None:
+    source = cache.with_suffix(".txt")
+    source.write_text("\n".join(captions))
+    build_cache(source, cache, ShoutAugmenter(), shard_rows=5, progress=False)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The records of a build that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("whole")
-    (folder / "in.txt").write_text("\n".join(CAPTIONS))
-    build_cache(folder / "in.txt", folder / "cache", ShoutAugmenter(), shard_rows=15)
-    return records(folder / "cache")
+def extend(cache: Path) -> None:
+    build(cache, [*OLD, *NEW])
+
+
+def start(cache: Path) -> None:
+    build(cache, OLD)
+
+
+def load(cache: Path) -> None:
+    source = cache.with_suffix(".jsonl")
+    source.write_text("".join(f'{{"caption": "{text}", "x": "{text.upper()}"}}\n' for text in OLD))
+    import_cache(source, cache, ImportForm(rewrite_keys=("x",)))
+
+
+def nothing(cache: Path) -> None:
+    pass
+
+
+def unfinished(cache: Path) -> None:
+    """Three shards, two records in the journal, no look-up."""
+    config = writer.Config.of(ShoutAugmenter(), 0, 2)
+    with writer.CacheWriter(cache, config, shard_rows=5) as open_writer:
+        for caption in OLD:
+            open_writer.new([caption])
+            open_writer.add(next(ShoutAugmenter().outcomes([caption], 2, 0)))
+
+
+def damaged(cache: Path) -> None:
+    """A flipped bit in a shard, a shard that is gone, and one in the look-up."""
+    start(cache)
+    first, second, _ = sorted(cache.glob("shard-*"))
+    (table,) = cache.glob("lookup-*")
+    for path in (first, table):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    second.unlink()
+
+
+def killed_at(number: int, work, cache: Path, acknowledged: Path) -> bool:
+    """Run ``work`` in a child that is killed before its change ``number``, a write half way; False without so many."""
+    child = os.fork()
+    if child == 0:
+        try:
+            log = os.open(acknowledged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            write, calls = os.write, 0
+
+            def deadly(name, original):
+                def call(*args, **kwargs):
+                    nonlocal calls
+                    calls += name != "open" or "w" in str(args[1:])
+                    if calls == number:
+                        if name in ("write", "pwrite"):
+                            original(args[0], bytes(args[1])[: len(args[1]) // 2], *args[2:])
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    return original(*args, **kwargs)
+
+                return call
+
+            add = writer.CacheWriter.add
+
+            def acknowledging(self, record):
+                add(self, record)
+                write(log, (record.caption + "\n").encode())
+
+            writer.CacheWriter.add = acknowledging
+            for owner, names in CHANGES.items():
+                for name in names:
+                    setattr(owner, name, deadly(name, getattr(owner, name)))
+            work(cache)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    assert status in (0, signal.SIGKILL)
+    return status == signal.SIGKILL
 
 
 @pytest.mark.parametrize(
-    ("function", "number"),
+    ("before", "work", "least"),
     [
-        ("write", 3),  # in the middle of the first record
-        ("write", 12),
-        ("write", 35),  # in the third shard
-        ("replace", 1),  # before there is a manifest
-        ("replace", 2),  # the first shard is written, but not in place
-        ("replace", 3),  # the shard is in place, the manifest does not list it
-        ("replace", 6),  # the lookup is compiled but not in place
-        ("unlink", 1),  # the manifest lists the shard, its journal is still there
-        ("unlink", 2),
-        ("fsync", 8),
+        pytest.param(nothing, start, 40, id="build"),
+        pytest.param(start, extend, 25, id="extension"),
+        pytest.param(nothing, load, 30, id="import"),
+        pytest.param(unfinished, compile_cache, 10, id="compile"),
+        pytest.param(damaged, repair_cache, 15, id="repair"),
     ],
 )
-def test_killed_builds_go_on(tmp_path, plugin_environment, whole, function, number):
-    source, cache = tmp_path / "in.txt", tmp_path / "cache"
-    source.write_text("\n".join(CAPTIONS))
-    victim = subprocess.run(
-        [sys.executable, "-c", VICTIM, source, cache, function, str(number)],
-        env=plugin_environment,
-        capture_output=True,
-        text=True,
-    )
-    assert victim.returncode == -signal.SIGKILL, victim.stderr
-    acknowledged = victim.stdout.split("\n")[:-1]
-    report = build_cache(source, cache, ShoutAugmenter(), shard_rows=15)
-    # made after the kill = all that were not acknowledged, or one fewer: stored, and killed before it could say so
-    assert len(CAPTIONS) - report.made - len(acknowledged) in (0, 1)
-    assert report.cache.captions == len(CAPTIONS)
-    assert sum(shard.rows for shard in read_manifest(cache).shards) == len(CAPTIONS)
-    assert records(cache) == whole
-    assert verify_cache(cache) == ([], [])
-    assert len(CaptionCache(cache)) == len(CAPTIONS)
-    assert not [p.name for p in cache.iterdir() if p.name.startswith("journal") or p.name.endswith(".tmp")]
+def test_killed_at_every_change(tmp_path, before, work, least):
+    before(tmp_path / "before")
+    whole = tmp_path / "whole"
+    if (tmp_path / "before").exists():
+        shutil.copytree(tmp_path / "before", whole)
+    work(whole)
+    expected = {record.caption: record for record in records(whole)}
+    assert len(expected) >= 6
+    number, cache, acknowledged = 1, tmp_path / "cache", tmp_path / "acknowledged"
+    while True:
+        shutil.rmtree(cache, ignore_errors=True)
+        if (tmp_path / "before").exists():
+            shutil.copytree(tmp_path / "before", cache)
+        if not killed_at(number, work, cache, acknowledged):
+            break
+        stored = acknowledged.read_text().splitlines()
+        if stored:
+            assert set(stored) <= {record.caption for record in records(cache)}, number
+        if before is start:  # trainers can go on, and start, at any moment
+            assert CaptionCache(cache).get("photo 3"), number
+        work(cache)
+        found = list(records(cache))
+        assert len(found) == len(expected), number
+        assert {record.caption: record for record in found} == expected, number
+        assert verify_cache(cache, progress=False) == ([], []), number
+        lookup = CaptionCache(cache)
+        assert all(lookup.get(caption) == record.rewrites for caption, record in expected.items()), number
+        left = {path.name.split("-")[0].split(".")[-1] for path in cache.iterdir()}
+        assert left <= {"lock", "json", "shard", "lookup", "damaged"}, number
+        number += 1
+    assert number > least  # the kills did happen
 
 
-def test_an_unfinished_cache_says_so(tmp_path, plugin_environment):
-    source, cache = tmp_path / "in.txt", tmp_path / "cache"
-    source.write_text("\n".join(CAPTIONS))
-    subprocess.run(
-        [sys.executable, "-c", VICTIM, source, cache, "write", "30"], env=plugin_environment, capture_output=True
-    )
-    damage, unfinished = verify_cache(cache)
+def test_an_unfinished_cache_says_so(tmp_path):
+    unfinished(tmp_path / "cache")
+    damage, sentences = verify_cache(tmp_path / "cache")
     assert damage == []
-    assert any("run the same build again" in sentence for sentence in unfinished)
-    assert any("no lookup" in sentence for sentence in unfinished)
+    assert any("journal holds 2 captions" in sentence and "same build again" in sentence for sentence in sentences)
+    assert any("no look-up" in sentence for sentence in sentences)
+    assert len(list(records(tmp_path / "cache"))) == 12
+    assert sum(table.records for table in compile_cache(tmp_path / "cache").tables) == 12
+    assert CaptionCache(tmp_path / "cache").get("photo 11")
+    extend(tmp_path / "cache")
+    assert len(CaptionCache(tmp_path / "cache")) == 20
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    """What a power cut leaves cannot be seen here; the order of the calls can."""
+    calls: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def name_of(handle: int) -> str:
+        return Path(f"/proc/self/fd/{handle}").resolve().name
+
+    monkeypatch.setattr(os, "fsync", lambda handle: (calls.append(("fsync", name_of(handle))), fsync(handle))[1])
+    monkeypatch.setattr(
+        Path, "replace", lambda self, target: (calls.append(("replace", self.name)), replace(self, target))[1]
+    )
+    start(tmp_path / "cache")
+    renamed = [name for call, name in calls if call == "replace"]
+    assert {name.split("-")[0].split(".")[0] for name in renamed} == {"manifest", "shard", "lookup"}
+    for number, (call, name) in enumerate(calls):
+        if call == "replace":
+            assert calls[number - 1] == ("fsync", name)
+            assert calls[number + 1] == ("fsync", "cache")
+
+
+def test_files_of_a_later_state_are_refused(tmp_path):
+    start(tmp_path / "cache")
+    manifest = (tmp_path / "cache" / "manifest.json").read_bytes()
+    extend(tmp_path / "cache")
+    journal = tmp_path / "cache" / "journal-000009"
+    journal.write_bytes(b"")
+    for path in (journal, tmp_path / "cache" / "shard-000003.parquet"):
+        before = {p.name: p.read_bytes() for p in (tmp_path / "cache").iterdir()}
+        with pytest.raises(writer.CacheCorruptError, match=f"{path.name} belongs to a later state.*cache repair"):
+            start(tmp_path / "cache")
+        assert {p.name: p.read_bytes() for p in (tmp_path / "cache").iterdir() if p.name != "lock"} | {
+            "lock": before["lock"]
+        } == before
+        assert any(path.name in sentence for sentence in verify_cache(tmp_path / "cache")[0])
+        journal.unlink(missing_ok=True)
+        (tmp_path / "cache" / "manifest.json").write_bytes(manifest)  # as restored from an old copy
+    said = repair_cache(tmp_path / "cache")
+    assert any("was not in the manifest" in sentence for sentence in said)
+    assert {record.caption for record in records(tmp_path / "cache")} == {*OLD, *NEW}
+    assert verify_cache(tmp_path / "cache") == ([], [])
 
 
 @pytest.mark.parametrize(
-    ("captions", "limit", "stopped_in"),
-    [(40, 2000, "journal-000000"), (10, 1800, "shard-000000"), (10, 7500, "lookup.lmdb")],
+    ("rows", "limit", "stopped_in"),
+    [(120, 3000, "journal-000000"), (10, 2600, "shard-000000"), (40, 7000, "lookup-")],
 )
-def test_a_full_disk_is_an_error_that_a_second_run_survives(tmp_path, plugin_environment, captions, limit, stopped_in):
+def test_a_full_disk_is_an_error_that_a_second_run_survives(tmp_path, plugin_environment, rows, limit, stopped_in):
     code = (
         "import resource, signal, sys; from shouting import ShoutAugmenter\n"
         "from laclip_aug.cache.build import build_cache; from laclip_aug.errors import CacheError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write beyond the limit is an OSError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)\n"
-        "try: build_cache(sys.argv[1], sys.argv[2], ShoutAugmenter())\n"
+        "try: build_cache(sys.argv[1], sys.argv[2], ShoutAugmenter(), shard_rows=int(sys.argv[4]))\n"
         "except CacheError as error: print(error); sys.exit(9)"
     )
     source, cache = tmp_path / "in.txt", tmp_path / "cache"
-    source.write_text("\n".join(CAPTIONS[:captions]))
+    source.write_text("\n".join(f"photo {i}" for i in range(120)))
     full = subprocess.run(
-        [sys.executable, "-c", code, source, cache, str(limit)], env=plugin_environment, capture_output=True, text=True
+        [sys.executable, "-c", code, source, cache, str(limit), str(rows)],
+        env=plugin_environment,
+        capture_output=True,
+        text=True,
     )
     assert full.returncode == 9, full.stderr
     assert stopped_in in full.stdout
     assert "free some space" in full.stdout
-    assert build_cache(source, cache, ShoutAugmenter()).cache.captions == captions
+    assert build_cache(source, cache, ShoutAugmenter()).cache.captions == 120
     assert verify_cache(cache) == ([], [])
+
+
+def test_what_an_augmenter_settled_before_it_broke_is_kept(tmp_path):
+    class Breaks(ShoutAugmenter):
+        def outcomes(self, captions, n, seed):
+            for number, outcome in enumerate(super().outcomes(captions, n, seed)):
+                if number == 7:
+                    raise ConnectionError("the server went away")
+                yield outcome
+
+    (tmp_path / "in.txt").write_text("\n".join(OLD))
+    with pytest.raises(ConnectionError):
+        build_cache(tmp_path / "in.txt", tmp_path / "cache", Breaks(), shard_rows=5)
+    assert [type(record) for record in records(tmp_path / "cache")] == [Outcome] * 7
+    assert build_cache(tmp_path / "in.txt", tmp_path / "cache", ShoutAugmenter(), shard_rows=5).made == 5
+    assert len(read_manifest(tmp_path / "cache").shards) == 3

@@ -6,7 +6,8 @@ from itertools import combinations, product
 from pathlib import Path
 
 from laclip_aug.augmenter import Outcome, Rewrite
-from laclip_aug.cache.format import Config, Counts
+from laclip_aug.cache.config import Config
+from laclip_aug.cache.format import Counts
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.writer import CacheWriter
 

@@ -36,8 +36,8 @@ def test_build_reports_and_refuses_another_seed(tmp_path, capsys):
     assert main([*build, "--option", "mark=?", "--seed", "1"]) == 2
     assert "seed: 0 there, 1 asked for" in capsys.readouterr().err
     manifest = json.loads((tmp_path / "cache" / "manifest.json").read_text())
-    assert manifest["config"]["n"] == 2  # one text for each source
-    assert manifest["config"]["describe"]["mark"] == "?"
+    assert manifest["configs"][0]["n"] == 2  # one text for each source
+    assert manifest["configs"][0]["describe"]["mark"] == "?"
 
 
 def test_input_options(tmp_path, capsys):

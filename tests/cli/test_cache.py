@@ -1,9 +1,13 @@
 """``laclip-aug cache`` and its actions."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from laclip_aug.cache.entry import crc32_of
+from laclip_aug.cache.format import read_manifest
+from laclip_aug.cache.table import Table, write_table
 from laclip_aug.cli import main
 
 
@@ -67,12 +71,12 @@ def test_verify_says_what_is_damaged(directory, capsys):
     status, text = run(capsys, "verify", directory)
     assert (status, "shard-000001.parquet is missing" in text) == (1, True)
     shard.write_bytes(sound)
-    lookup = directory / "lookup.lmdb"
+    (lookup,) = directory.glob("lookup-*.table")
     content = bytearray(lookup.read_bytes())
     content[content.index(b"PHOTO 17 ")] ^= 1
     lookup.write_bytes(content)
     status, text = run(capsys, "verify", directory)
-    assert (status, "lookup.lmdb is damaged" in text, "cache compile" in text) == (1, True, True)
+    assert (status, f"{lookup.name} is damaged" in text, "cache compile" in text) == (1, True, True)
     assert run(capsys, "compile", directory)[0] == 0
     assert run(capsys, "verify", directory) == (0, "sound\n")
 
@@ -83,14 +87,16 @@ def test_verify_compares_the_lookup_with_the_shards(directory, capsys, tmp_path)
     other = tmp_path / "other"
     build = ["build", str(tmp_path / "in.txt"), "--cache", str(other), "--augmenter", "shout", "--shard-rows", "10"]
     assert main(build) == 0
-    manifest = json.loads((directory / "manifest.json").read_text())
-    manifest["lookup"] = json.loads((other / "manifest.json").read_text())["lookup"]
-    (directory / "manifest.json").write_text(json.dumps(manifest))
-    (directory / "lookup.lmdb").write_bytes((other / "lookup.lmdb").read_bytes())
+    manifest, there = read_manifest(directory), read_manifest(other)
+    (mine,), (its,) = manifest.tables, there.tables
+    path, pairs = directory / mine.name, Table(other / its.name, bytes.fromhex(its.origin)).items()
+    size = write_table(path, bytes.fromhex(mine.origin), pairs, its.records)
+    manifest.tables = [replace(mine, bytes=size, crc32=crc32_of(path))]
+    manifest.save(directory)
     capsys.readouterr()
     status, text = run(capsys, "verify", directory)
     assert status == 1
-    assert "1 captions whose lookup entry differs" in text
+    assert "1 captions whose look-up entry differs" in text
 
 
 def test_import_and_export(tmp_path, capsys):

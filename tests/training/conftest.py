@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
-from laclip_aug.cache.format import Config
+from laclip_aug.cache.config import Config
 from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.cli import open_clip
 

@@ -22,7 +22,7 @@ from torch import Tensor, distributed, multiprocessing
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from laclip_aug.augmenter import Outcome, Rewrite
-from laclip_aug.cache.format import Config
+from laclip_aug.cache.config import Config
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.cli import open_clip

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from laclip_aug.augmenter import Outcome, Rewrite
-from laclip_aug.cache.format import Config
+from laclip_aug.cache.config import Config
 from laclip_aug.cache.writer import CacheWriter
 
 from .conftest import CAPTIONS

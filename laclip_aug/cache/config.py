@@ -1,0 +1,98 @@
+"""What made the texts of a cache, and what may be mixed in it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from laclip_aug.augmenter import CaptionAugmenter
+from laclip_aug.errors import CacheMismatchError
+from laclip_aug.version import __version__
+
+
+@dataclass(frozen=True)
+class Config:
+    """What can change the texts of a cache. Two runs share a cache only if all but ``describe`` is the same.
+
+    ``describe`` is for people: it says in words what the fingerprint stands for.
+    """
+
+    augmenter: str
+    fingerprint: str
+    seed: int
+    n: int
+    sources: tuple[str, ...]
+    describe: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, augmenter: CaptionAugmenter, seed: int, n: int) -> Config:
+        """The configuration of a build with ``augmenter``, as JSON will give it back."""
+        return cls(
+            augmenter.name, augmenter.fingerprint(), seed, n, tuple(augmenter.sources), as_json(augmenter.describe())
+        )
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Config:
+        """The configuration that ``dataclasses.asdict`` and JSON made ``raw`` of."""
+        return cls(**{**raw, "sources": tuple(raw["sources"])})
+
+    def same(self, other: Config) -> bool:
+        """Whether the texts of both may share a cache."""
+        return all(getattr(self, name) == getattr(other, name) for name in _COMPARED)
+
+
+_COMPARED = ("augmenter", "fingerprint", "seed", "n", "sources")
+
+
+def check_same(directory: Path, there: Sequence[Config], asked: Config) -> None:
+    """Raise :class:`CacheMismatchError`, listing what differs from the first, unless ``asked`` is one of ``there``."""
+    if any(config.same(asked) for config in there):
+        return
+    first = there[0]
+    differences = [
+        f"{name}: {getattr(first, name)!r} there, {getattr(asked, name)!r} asked for"
+        for name in _COMPARED
+        if name != "fingerprint" and getattr(first, name) != getattr(asked, name)
+    ]
+    before, now = dict(_flat(first.describe)), dict(_flat(asked.describe))
+    for name in sorted({*before, *now} - {"augmenter", "sources"}):
+        old, new = before.get(name), now.get(name)
+        if old != new:
+            differences.append(f"{name}: {old!r} there, {new!r} asked for")
+    if not differences:
+        differences = [f"fingerprint: {first.fingerprint} there, {asked.fingerprint} asked for"]
+    raise CacheMismatchError(
+        f"the cache in {directory} was built with another configuration:\n  "
+        + "\n  ".join(differences)
+        + "\ngive the options it was built with, another --cache directory, or --allow-mixed to have both in one cache"
+    )
+
+
+def run_of(provenance: dict[str, Any]) -> dict[str, Any]:
+    """What a shard records of the run that made it: ``provenance`` and the versions of what was at work."""
+    versions = {"laclip-aug": __version__, "python": platform.python_version()}
+    for package in ("pyarrow", "numpy"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {**as_json(provenance), "versions": versions}
+
+
+def as_json(value: dict[str, Any]) -> dict[str, Any]:
+    """``value`` as JSON will give it back; what JSON does not know becomes text."""
+    return dict(json.loads(json.dumps(value, default=str)))
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """``{"a": {"b": 1}}`` as ``a.b``, 1."""
+    for name, part in value.items():
+        if isinstance(part, dict):
+            yield from _flat(part, f"{prefix}{name}.")
+        else:
+            yield prefix + name, part

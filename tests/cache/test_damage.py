@@ -1,0 +1,217 @@
+"""Bits flipped in every file of a cache: no wrong text is ever served, and no caption is lost without being named."""
+
+import random
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+from shouting import ShoutAugmenter
+
+from laclip_aug.cache.browse import records
+from laclip_aug.cache.build import build_cache
+from laclip_aug.cache.config import Config
+from laclip_aug.cache.keys import caption_key
+from laclip_aug.cache.lookup import CaptionCache
+from laclip_aug.cache.repair import compile_cache, repair_cache
+from laclip_aug.cache.verify import verify_cache
+from laclip_aug.cache.writer import CacheWriter
+from laclip_aug.errors import CacheError
+
+FLIPS = 250
+OLD = [f"photo {i}" for i in range(40)]
+ALL = [*OLD, *(f"picture {i}" for i in range(15)), "hopeless", "reject me"]
+EXPECTED = {outcome.caption: outcome for outcome in ShoutAugmenter().outcomes(ALL, 2, 0)}
+
+
+def build(directory, captions):
+    source = directory.with_suffix(".txt")
+    source.write_text("\n".join(captions))
+    return build_cache(source, directory, ShoutAugmenter(), shard_rows=100, progress=False)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A cache of two tables, and a copy with a build under way: a journal that no shard has yet."""
+    finished = tmp_path_factory.mktemp("sound") / "cache"
+    build(finished, OLD)
+    build(finished, ALL[:45])
+    under_way = finished.with_name("under_way")
+    shutil.copytree(finished, under_way)
+    with CacheWriter(under_way, Config.of(ShoutAugmenter(), 0, 2), shard_rows=100) as writer:
+        for caption in ALL[45:]:
+            writer.new([caption])
+            writer.add(EXPECTED[caption])
+    return {"finished": finished, "under way": under_way}
+
+
+def damaged(sound, target, rng, flips):
+    """``target`` as a copy of ``sound`` with one bit of each file flipped in turn, ``flips`` times a file."""
+    for path in sorted(sound.iterdir()):
+        content = path.read_bytes()
+        for _ in range(flips if path.name != "lock" else 3):
+            if not target.exists():
+                shutil.copytree(sound, target)
+            changed = bytearray(content)
+            changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+            (target / path.name).write_bytes(changed)
+            yield path.name
+            if target.exists():
+                (target / path.name).write_bytes(content)
+
+
+def read_all(directory, captions):
+    """The captions a trainer is refused, after checking that all others get what they should."""
+    try:
+        cache = CaptionCache(directory)
+    except CacheError:
+        return captions
+    refused = []
+    for caption in captions:
+        try:
+            assert cache.get(caption) == EXPECTED[caption].rewrites
+        except CacheError:
+            refused.append(caption)
+    return refused
+
+
+@pytest.mark.parametrize("state", ["finished", "under way"])
+def test_flipped_bits(sound, tmp_path, state):
+    directory, stored = tmp_path / "cache", ALL[:45] if state == "finished" else ALL
+    for number, name in enumerate(damaged(sound[state], directory, random.Random(7), FLIPS)):
+        named = name == "lock"
+        refused = read_all(directory, ALL[:45])
+        named |= bool(refused)
+        try:
+            found = list(records(directory))
+            assert all(EXPECTED[record.caption] == record for record in found), name
+            lost = set(stored) - {record.caption for record in found}
+        except CacheError:
+            lost, named = set(stored), True
+        try:
+            sentences = verify_cache(directory, progress=False)[0]
+            named |= bool(sentences)
+        except CacheError:
+            sentences = ["named"]
+        assert named, name  # each bit counts
+        assert sentences or name == "lock", name
+        assert not lost or sentences, name
+        # what is derived from a damaged file is right, or is not made
+        if number % 10 == 0:
+            try:
+                compile_cache(directory)
+            except CacheError:
+                pass
+            else:
+                assert len(CaptionCache(directory)) == len(stored)
+                assert read_all(directory, stored) == []
+            shutil.rmtree(directory)
+
+
+@pytest.mark.parametrize("state", ["finished", "under way"])
+def test_repair_and_build_bring_everything_back(sound, tmp_path, state):
+    directory, stored = tmp_path / "cache", set(ALL[:45] if state == "finished" else ALL)
+    for name in damaged(sound[state], directory, random.Random(11), FLIPS // 10):
+        said = repair_cache(directory)
+        kept = {record.caption: record for record in records(directory)}
+        assert all(EXPECTED[caption] == record for caption, record in kept.items()), name
+        if name.startswith(("manifest", "lookup", "lock")):
+            assert set(kept) == stored, name
+        lost = len(stored) - len(kept)
+        assert lost <= (1 if name.startswith("journal") else 40)
+        if lost:
+            assert any(f"{lost} of " in sentence or f"{lost} records lost" in sentence for sentence in said), (
+                name,
+                said,
+            )
+        assert verify_cache(directory, progress=False) == ([], []), name
+        assert read_all(directory, list(kept)) == []
+        report = build(directory, ALL)
+        assert report.made == len(ALL) - len(kept)
+        assert {record.caption: record for record in records(directory)} == EXPECTED
+        assert verify_cache(directory, progress=False) == ([], [])
+        assert read_all(directory, ALL) == []
+        shutil.rmtree(directory)
+
+
+def test_repair_keeps_the_sound_rows_of_a_shard_and_the_damaged_file(tmp_path):
+    directory = tmp_path / "cache"
+    captions = [f"photo {i}" for i in range(5000)]  # more than one group of rows
+    source = tmp_path / "in.txt"
+    source.write_text("\n".join(captions))
+    build_cache(source, directory, ShoutAugmenter(), progress=False)
+    (shard,) = directory.glob("shard-*")
+    content, file = bytearray(shard.read_bytes()), pq.ParquetFile(shard)
+    content[500] ^= 1  # in the keys of the first group, which do not compress
+    content[file.metadata.row_group(1).column(1).data_page_offset + 100] ^= 1  # in the captions of the second, which do
+    shard.write_bytes(content)
+    for use in (lambda: build(directory, ALL), lambda: compile_cache(directory), lambda: list(records(directory))):
+        with pytest.raises(CacheError, match=r"shard-000000\.parquet is damaged.*cache repair"):
+            use()
+    assert CaptionCache(directory).get("photo 77")  # the look-up has nothing to do with it
+    (sentence,) = repair_cache(directory)
+    assert "2 of 5000 captions lost, 4998 kept" in sentence
+    assert (directory / "damaged-shard-000000.parquet").read_bytes() == content
+    assert build_cache(source, directory, ShoutAugmenter(), progress=False).made == 2
+    assert verify_cache(directory, progress=False) == ([], [])
+
+
+def test_repair_makes_a_lost_manifest_anew(sound, tmp_path):
+    directory = tmp_path / "cache"
+    shutil.copytree(sound["under way"], directory)
+    before = CaptionCache(directory).manifest
+    (directory / "manifest.json").unlink()
+    with pytest.raises(CacheError, match="cache repair"):
+        build(directory, ALL)
+    said = repair_cache(directory)
+    assert "manifest.json is missing" in said[0]
+    manifest = CaptionCache(directory).manifest
+    assert (manifest.configs, manifest.runs) == (before.configs, before.runs)
+    assert {record.caption: record for record in records(directory)} == EXPECTED
+    assert verify_cache(directory, progress=False) == ([], [])
+    assert build(directory, ALL).made == 0
+
+
+def test_repair_of_what_is_no_cache_or_sound(sound, tmp_path):
+    with pytest.raises(CacheError, match="is no rewrite cache"):
+        repair_cache(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    build(tmp_path / "empty", [])
+    (tmp_path / "empty" / "manifest.json").write_text("{")
+    with pytest.raises(CacheError, match=r"nothing else is stored.*delete it"):
+        repair_cache(tmp_path / "empty")
+    directory = tmp_path / "cache"
+    shutil.copytree(sound["finished"], directory)
+    before = {path.name: path.read_bytes() for path in directory.iterdir() if path.name != "lock"}
+    assert repair_cache(directory) == []
+    assert {path.name: path.read_bytes() for path in directory.iterdir() if path.name != "lock"} == before
+
+
+def test_a_build_names_what_the_journal_lost_and_makes_it_again(sound, tmp_path):
+    directory = tmp_path / "cache"
+    shutil.copytree(sound["under way"], directory)
+    journal = next(directory.glob("journal-*"))
+    content = journal.read_bytes()
+    journal.write_bytes(content.replace(b'"PICTURE 9 ', b'"PICTURE 8 '))
+    with pytest.raises(CacheError, match="picture 9"):
+        compile_cache(directory)
+    report = build(directory, ALL)
+    (sentence,) = [line for line in report.lines() if "damaged" in line]
+    assert "1 records lost, such as 'picture 9'; they are made again" in sentence
+    assert report.made == 1
+    assert {record.caption: record for record in records(directory)} == EXPECTED
+
+
+def test_records_of_other_keys_are_not_found(tmp_path):
+    """Whichever bit of the keys in a table flips, the caption is an error, not unknown."""
+    directory = tmp_path / "cache"
+    build(directory, OLD)
+    (table,) = directory.glob("lookup-*")
+    content = table.read_bytes()
+    key = caption_key("photo 3")
+    at = content.index(key)
+    for bit in range(8 * len(key)):
+        changed = bytearray(content)
+        changed[at + bit // 8] ^= 1 << bit % 8
+        table.write_bytes(changed)
+        with pytest.raises(CacheError, match="bucket"):
+            CaptionCache(directory).get("photo 3")
