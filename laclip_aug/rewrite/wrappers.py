@@ -30,7 +30,7 @@ _NUMBER = re.compile(
     r"((?:no\.? ?|#)?\(?\d{1,2}[.)\]]\)?|\(?[a-zA-Z][)]|[a-hA-H]\.|\(?[ivx]{1,4}[.)]|\d️?⃣|[①-⑳❶-❿])[ \t]+", re.I
 )
 _LABEL = re.compile(r"([^:：\n]{1,120}?)\s*(?::(?=[\s\"“„«'‘*]|$)|：)\s*")
-_DASH_LABEL = re.compile(r"([^-–—:\n]{1,40}?)\s+[-–—]+\s+")
+_DASH_LABEL = re.compile(r"([^-–—:\n]{1,40}?)\s+(?:[-–—]+>?|=>?|→|⇒)\s+")
 _ASSIGNED = re.compile(r"([\w .-]{1,30}?)\s*=\s*(?=[\"'“„«])")
 _BRACKET_LABEL = re.compile(r"([\[(【（<*]{1,2}([^\]\[()】（）<>*]{1,30})[\])】）>*]{1,2})\s*[:：-]?\s+")
 _END_BRACKET = re.compile(r"\s*([(\[（【][^()\[\]（）【】]*[)\]）】])[.\s]*$")
@@ -211,7 +211,7 @@ def _label(text: str, caption: str) -> str:
         if match is None or not rest:
             continue
         label = match[1]
-        if pattern is _DASH_LABEL and (re.search(r"\s[-–—]", caption) or len(label.split()) > 3):
+        if pattern is _DASH_LABEL and (re.search(r"\s[-–—=→⇒]", caption) or len(label.split()) > 3):
             continue
         if pattern is _BRACKET_LABEL and (label in caption or senses(label) & wanted):
             continue

@@ -38,7 +38,8 @@ WRAPPERS = [
     "1. {}\n\n2. {caption}, once more\n\n3. And so on", "- {}\n- another way to put it",
     # labels
     "Rewrite: {}", "Rewritten: {}", "New caption: {}", "CAPTION: {}", "Caption - {}", "Rewrite — {}", "**Answer:** {}",
-    "**Answer**: {}", "*Rewrite*: {}", "`rewrite`: {}", "Output: \"{}\"", "Final answer: {}", "Final Rewrite:\n{}",
+    "**Answer**: {}", "Rewrite → {}", "Rewrite -> {}", "Answer = {}", "Caption => {}",
+    "*Rewrite*: {}", "`rewrite`: {}", "Output: \"{}\"", "Final answer: {}", "Final Rewrite:\n{}",
     "Vivid version (under 30 words): {}", "assistant: {}", "Assistant:\n{}", "assistant\n{}", "ASSISTANT\n\n{}",
     "AI: {}", "model\n{}", "Bot: {}", "[Rewrite] {}", "[assistant]: {}", "(rewrite) {}", "<rewrite> {}",
     "Rewrite 2: {}",
