@@ -16,6 +16,7 @@ from laclip_aug.augmenter import Outcome
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.exchange.files import write_new
 
+COLUMNS = ("caption", "rewrites", "rejections", "tokens")
 CSV_COLUMNS = ("caption", "source", "text", "rejected")
 _SLAB = 4096
 

@@ -10,6 +10,7 @@ from laclip_aug.augmenter import Outcome
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange import forms
 from laclip_aug.exchange.addresses import is_address
+from laclip_aug.exchange.exported import exported, is_export, sources_of
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import expand, kind_of, size_of
 from laclip_aug.exchange.readers import CAPTION_KEYS, MISSING, InputOptions, nothing_in
@@ -20,7 +21,7 @@ class ImportForm:
     """Where an input has its rewrites; at most one of ``rewrite_keys``, ``group_key``, ``list_key`` and ``lines``.
 
     ``sources`` names what made the texts: one per rewrite key, one for groups and lists, none for lines, whose items
-    are ``"source=file"``. None of all these means a column ``rewrites``, as ``export`` writes.
+    are ``"source=file"``. None of all these means what ``export`` wrote, or a column ``rewrites``.
     """
 
     rewrite_keys: tuple[str, ...] = ()
@@ -58,7 +59,7 @@ def open_import(inputs: str | Path | Sequence[str], form: ImportForm, options: I
     def records() -> Iterator[Outcome]:
         found = False
         for file, size in zip(files, sizes, strict=True):
-            for record in _records(file, form, sources, options, log):
+            for record in _records(name, file, form, sources, options, log):
                 found = found or record.caption != MISSING
                 yield record
             log.bytes_before += size
@@ -92,6 +93,8 @@ def _plan(form: ImportForm, files: list[str]) -> tuple[str, list[str]]:
         if sources and len(sources) != len(form.rewrite_keys):
             raise ConfigurationError("give one --source for each --rewrite-key, or none")
         return "columns", sources or list(form.rewrite_keys)
+    if not sources and all(is_export(file) for file in files):
+        return "export", sources_of(files)
     sources = sources or (forms.named_sources(files) if all(kind_of(file) == "jsonl" for file in files) else [])
     if not sources:
         raise ConfigurationError("nothing names what made these texts; give --source NAME, or --rewrite-key COLUMN")
@@ -99,8 +102,10 @@ def _plan(form: ImportForm, files: list[str]) -> tuple[str, list[str]]:
 
 
 def _records(
-    file: str, form: ImportForm, sources: list[str], options: InputOptions, log: InputLog
+    name: str, file: str, form: ImportForm, sources: list[str], options: InputOptions, log: InputLog
 ) -> Iterator[Outcome]:
+    if name == "export":
+        return exported(file, log)
     if form.lines:
         return forms.lines(file, _line_files(form), log)
     if form.list_key:

@@ -5,9 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from laclip_aug.augmenter import Outcome, Rewrite
+from laclip_aug.cache.config import Config
 from laclip_aug.cache.entry import crc32_of
 from laclip_aug.cache.format import read_manifest
 from laclip_aug.cache.table import Table, write_table
+from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.cli import main
 
 
@@ -151,3 +154,42 @@ def test_an_address_is_no_cache_and_inputs_of_an_import_are_errors_in_words(tmp_
         assert (status, message in text) == (2, True), text
         status, text = run(capsys, "import", name, "--group-key", "image", "--cache", tmp_path / "other")
         assert (status, message in text) == (2, True), text
+
+
+def test_numbers_of_records_that_make_no_sense(directory, capsys):
+    for option in ("--sample", "--head"):
+        status, text = run(capsys, "show", directory, option, -1)
+        assert (status, f"{option} -1: give 0 or more" in text) == (2, True)
+        assert run(capsys, "show", directory, option, 0) == (0, "")
+
+
+def test_export_to_standard_output(directory, capsys):
+    assert main(["cache", "export", str(directory), "-"]) == 0
+    captured = capsys.readouterr()
+    rows = [json.loads(line) for line in captured.out.splitlines()]
+    assert len(rows) == 32
+    assert captured.err == "32 records in -\n"
+    assert sum(len(row["rejections"]) for row in rows) == 3  # two of the hopeless one, and the empty caption
+
+
+def test_an_unfinished_cache_shows_its_journal(tmp_path, capsys):
+    with CacheWriter(tmp_path / "cache", Config("x", "1", 0, 1, ("x",))) as writer:
+        for i in range(1000):
+            writer.new([f"photo {i}"])
+            writer.add(Outcome(f"photo {i}", (Rewrite("x", f"PHOTO {i}"),)))
+    text = run(capsys, "info", tmp_path / "cache")[1]
+    assert "captions: 1000, with a rewrite: 1000" in text
+    assert "in the journal of an unfinished build: 1000" in text
+    assert "x: PHOTO 7" in run(capsys, "show", tmp_path / "cache", "photo 7")[1]
+    assert run(capsys, "export", tmp_path / "cache", tmp_path / "out.csv")[1].startswith("1000 records")
+    assert run(capsys, "compile", tmp_path / "cache")[1].startswith("look-up of 1000 captions")
+    assert run(capsys, "verify", tmp_path / "cache") == (0, "sound\n")
+
+
+def test_repair(directory, capsys):
+    assert run(capsys, "repair", directory) == (0, "nothing was damaged\n")
+    (directory / "shard-000001.parquet").unlink()
+    status, text = run(capsys, "repair", directory)
+    assert status == 0
+    assert "shard-000001.parquet is missing: 10 of 10 captions lost" in text
+    assert text.endswith("repaired\n")

@@ -180,3 +180,26 @@ def test_forms_that_make_no_sense(tmp_path, form, message):
     source = jsonl(tmp_path / "in.jsonl", {"caption": "a dog"})
     with pytest.raises(ConfigurationError, match=message):
         import_cache(source, tmp_path / "cache", form)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet", "out.csv"])
+def test_export_and_import_keep_rejections(tmp_path, name):
+    source = jsonl(
+        tmp_path / "in.jsonl",
+        *({"caption": f'photo {i}, "猫"', "loud": f"PHOTO\n{i}", "calm": "NA" if i % 2 else ""} for i in range(20)),
+        {"caption": "nothing came of it", "loud": "", "calm": None},
+        {"caption": "two", "loud": ["one, two", "three"], "calm": "four"},
+    )
+    import_cache(source, tmp_path / "first", ImportForm(rewrite_keys=("loud", "calm")))
+    assert export(records(tmp_path / "first"), tmp_path / name) == 22
+    import_cache(tmp_path / name, tmp_path / "second", ImportForm())
+    first, second = list(records(tmp_path / "first")), list(records(tmp_path / "second"))
+    assert second == first
+    assert sum(len(record.rejections) for record in second) == 12
+    assert verify_cache(tmp_path / "second") == ([], [])
+
+
+def test_an_export_needs_a_name_that_says_its_format(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"\.jsonl, \.parquet or \.csv"):
+        export([], tmp_path / "out.xlsx")
+    assert list(tmp_path.iterdir()) == []

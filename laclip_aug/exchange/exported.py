@@ -1,0 +1,79 @@
+"""Read back what :mod:`laclip_aug.exchange.export` wrote: JSONL, Parquet or CSV, rejections included."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from laclip_aug.augmenter import Outcome, Rejection, Rewrite
+from laclip_aug.exchange.export import COLUMNS, CSV_COLUMNS
+from laclip_aug.exchange.log import InputLog
+from laclip_aug.exchange.places import kind_of, open_bytes
+from laclip_aug.exchange.readers import InputOptions, table_rows
+
+
+def is_export(file: str) -> bool:
+    """Whether ``file`` has the columns of an export."""
+    return next(_rows(file, InputLog()), None) is not None
+
+
+def sources_of(files: Iterable[str]) -> list[str]:
+    """What made the texts in exports, rejected ones last, in the order of their first mention."""
+    made: dict[str, None] = {}
+    refused: dict[str, None] = {}
+    for file in files:
+        for record in exported(file, InputLog()):
+            made.update((rewrite.source, None) for rewrite in record.rewrites)
+            refused.update((rejection.source, None) for rejection in record.rejections)
+    return list(made or refused)
+
+
+def exported(file: str, log: InputLog) -> Iterator[Outcome]:
+    """The records of an export. A row that is not of its form is a ``malformed-row``."""
+    for place, (caption, rewrites, rejections, tokens) in _rows(file, log):
+        try:
+            yield Outcome(
+                str(caption),
+                tuple(Rewrite(str(r["source"]), str(r["text"])) for r in rewrites),
+                tuple(Rejection(str(r["source"]), str(r["reason"]), str(r["text"])) for r in rejections),
+                int(tokens),
+            )
+        except (TypeError, KeyError, ValueError):
+            log.reject("malformed-row", place)
+
+
+def _rows(file: str, log: InputLog) -> Iterator[tuple[str, list[Any]]]:
+    """(place, values of ``COLUMNS``) of each record; none if the file has other columns."""
+    kind = kind_of(file)
+    if kind == "csv":
+        yield from _csv_rows(file, log)
+    elif kind in ("jsonl", "parquet"):
+
+        def choose(there: Sequence[str]) -> Sequence[str]:
+            return COLUMNS if set(COLUMNS) <= set(there) else []
+
+        for place, values in table_rows(file, kind, choose, log, InputOptions()):
+            if len(values) != len(COLUMNS):
+                return
+            yield place, values
+
+
+def _csv_rows(file: str, log: InputLog) -> Iterator[tuple[str, list[Any]]]:
+    with open_bytes(file, log) as raw:
+        csv.field_size_limit(sys.maxsize)
+        table = csv.reader(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
+        try:
+            if tuple(next(table, ())) != CSV_COLUMNS:
+                return
+        except (UnicodeDecodeError, csv.Error):
+            return
+        for caption, rows in groupby(table, key=lambda row: row[0]):
+            log.rows += 1
+            texts = [dict(zip(CSV_COLUMNS, row, strict=False)) for row in rows]
+            rewrites = [row for row in texts if row["source"] and not row["rejected"]]
+            refused = [{**row, "reason": row["rejected"]} for row in texts if row["rejected"]]
+            yield f"{file}: record {log.rows}", [caption, rewrites, refused, 0]
