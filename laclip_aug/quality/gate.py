@@ -46,8 +46,13 @@ class Condition:
         """Whether ``value`` is on the right side; an unknown one is."""
         return math.isnan(value) or (value >= self.bound if self.at_least else value <= self.bound)
 
+    @property
+    def side(self) -> str:
+        """The condition without its bound, ``"words>="``."""
+        return f"{self.reference}{'>=' if self.at_least else '<='}"
+
     def __str__(self) -> str:
-        return f"{self.reference}{'>=' if self.at_least else '<='}{self.bound:g}"
+        return f"{self.side}{self.bound:g}"
 
 
 @dataclass(frozen=True, slots=True)
