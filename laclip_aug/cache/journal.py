@@ -248,9 +248,15 @@ def _captions(region: bytes) -> list[str]:
 
 
 def encode(record: Outcome) -> bytes:
-    """``record`` as compact JSON: [caption, [[source, text]...], [[source, reason, text]...], tokens]."""
+    """``record`` as compact JSON: [caption, [[source, text]...], [[source, reason, text]...], tokens].
+
+    What a gate refused is [source, reason, text, value, place].
+    """
     rewrites = [[r.source, r.text] for r in record.rewrites]
-    rejections = [[r.source, r.reason, r.text] for r in record.rejections]
+    rejections = [
+        [r.source, r.reason, r.text] if r.place is None else [r.source, r.reason, r.text, r.value, r.place]
+        for r in record.rejections
+    ]
     return _json([record.caption, rewrites, rejections, record.tokens]).encode("ascii")
 
 

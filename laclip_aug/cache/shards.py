@@ -12,6 +12,7 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -27,12 +28,15 @@ from laclip_aug.errors import CacheCorruptError, CacheError
 from laclip_aug.exchange.files import replace_file
 
 _TEXT = pa.string()
+_REJECTION = pa.struct(
+    [("source", _TEXT), ("reason", _TEXT), ("text", _TEXT), ("value", pa.float64()), ("place", pa.int32())]
+)
 SCHEMA = pa.schema(
     [
         ("key", pa.binary(KEY_BYTES)),
         ("caption", _TEXT),
         ("rewrites", pa.list_(pa.struct([("source", _TEXT), ("text", _TEXT)]))),
-        ("rejections", pa.list_(pa.struct([("source", _TEXT), ("reason", _TEXT), ("text", _TEXT)]))),
+        ("rejections", pa.list_(_REJECTION)),
         ("tokens", pa.int64()),
         ("crc32", pa.uint32()),
     ]
@@ -59,7 +63,7 @@ def write_shard(directory: Path, index: int, records: Sequence[Outcome], origins
                 "key": key,
                 "caption": record.caption,
                 "rewrites": [{"source": r.source, "text": r.text} for r in record.rewrites],
-                "rejections": [{"source": r.source, "reason": r.reason, "text": r.text} for r in record.rejections],
+                "rejections": [asdict(r) for r in record.rejections],
                 "tokens": record.tokens,
                 "crc32": zlib.crc32(encode(record)),
             }
@@ -155,7 +159,7 @@ def _record(row: dict[str, Any]) -> Outcome:
     return Outcome(
         row["caption"],
         tuple(Rewrite(r["source"], r["text"]) for r in row["rewrites"]),
-        tuple(Rejection(r["source"], r["reason"], r["text"]) for r in row["rejections"]),
+        tuple(Rejection(**r) for r in row["rejections"]),
         row["tokens"],
     )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
 from types import TracebackType
@@ -207,12 +207,13 @@ def storable(record: Outcome) -> Outcome:
     ``not-unicode``: has a lone surrogate, which no UTF-8 file can hold.
     """
     kept: list[Rewrite] = []
-    refused = [Rejection(r.source, r.reason, encodable(r.text)) for r in record.rejections]
+    refused = [replace(r, text=encodable(r.text)) for r in record.rejections]
     for rewrite in record.rewrites:
         if reason := _unfit(rewrite.text, record.caption):
             refused.append(Rejection(rewrite.source, reason, encodable(rewrite.text)))
         else:
             kept.append(rewrite)
+    refused.sort(key=lambda r: r.place is not None)  # what a gate refused stands last, in its order
     return Outcome(record.caption, tuple(kept), tuple(refused), record.tokens)
 
 

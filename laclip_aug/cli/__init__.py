@@ -14,7 +14,7 @@ from laclip_aug.version import __version__
 SUBCOMMANDS = {
     "rewrite": "rewrite a caption and show the rewrites, and what was rejected and why",
     "build": "augment captions into a cache",
-    "cache": "info, show, verify, compile, import, export",
+    "cache": "info, show, verify, compile, repair, filter, import, export",
     "translate": "convert translation models; show a back-translation",
 }
 """What there is, in one line each. A subcommand's module is imported when it is asked for: some load much."""

@@ -10,6 +10,7 @@ examples:
   laclip-aug cache import coco.jsonl --cache rewrites --list-key captions
   laclip-aug cache import cc3m.csv --cache rewrites --lines chatgpt=gpt.txt --lines bard=bard.txt
   laclip-aug cache export rewrites rewrites.parquet
+  laclip-aug cache filter rewrites --gate "truth>=0.4" --out stricter
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from shlex import quote
 
 from laclip_aug.cli.build import add_input_arguments, input_options
+from laclip_aug.cli.filter import add_filter_arguments, run_filter
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -48,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         metavar="OUTPUT",
         help="a file .jsonl, .parquet or .csv (one row a text); - is standard output (JSONL)",
     )
+    filtering = action("filter", "another gate for a finished cache: nothing is made again, nothing is lost")
+    add_filter_arguments(filtering, full=list(argv[:1]) == ["filter"])
     importing = action("import", "store rewrites that exist already", target="")
     importing.add_argument(
         "input", nargs="+", metavar="INPUT", help="CSV, TSV, JSONL or Parquet files, or webdataset tars"
@@ -96,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         "repair": _repair,
         "import": _import,
         "export": _export,
+        "filter": run_filter,
     }
     return actions[args.action](args)
 
