@@ -43,6 +43,7 @@ def test_draws_go_to_tensorboard_and_wandb(train: Train, tmp_path: Path, monkeyp
     writer, logged = Writer(), []
     monkeypatch.setattr(upstream_main, "tensorboard", SimpleNamespace(SummaryWriter=lambda *args: writer))
     fake = SimpleNamespace(
+        __name__="wandb",
         init=lambda **named: None,
         log=lambda values, step=None: logged.append((step, values)),
         watch=lambda *args, **named: None,
