@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,19 +96,19 @@ def rewrites(
 ) -> tuple[list[list[tuple[str, str]]], dict[str, Any]]:
     """Accepted (strategy, text) of each caption, and what it took."""
     augmenter = LLMAugmenter.from_options(backend=backend, prompt=layout(), **options)
-    made, cpu = backend.completions, time.process_time()
+    made, tokens = backend.completions, backend.tokens
     outcomes = {}
     with tqdm(total=len(set(captions)), unit=" captions") as bar:
         for outcome in augmenter.outcomes(dict.fromkeys(captions), 4, 0):
             outcomes[outcome.caption] = outcome
             bar.update()
-    cpu, made = time.process_time() - cpu, backend.completions - made
+    made, tokens = backend.completions - made, backend.tokens - tokens
     accepted = sum(len(o.rewrites) for o in outcomes.values())
     cost = {
         "accepted_of_completions": accepted / max(made, 1),
         "filled": accepted / (4 * len(outcomes)),
         "rejections": dict(Counter(r.reason for o in outcomes.values() for r in o.rejections).most_common()),
-        "captions_per_cpu_second": len(outcomes) / cpu,
+        "tokens_per_completion": tokens / max(made, 1),
     }
     return [[(r.source, r.text) for r in outcomes[c].rewrites] for c in captions], cost
 

@@ -81,14 +81,12 @@ def write(figures: dict[str, Any], logs: Sequence[Path], out: Path, preface: str
     ]
     for what, bar, measured, holds in bars(figures):
         text.append(f"| {what} | {bar} | {measured:.3f} | {'holds' if holds else '**missed**'} |")
-    text += ["", "## Side by side", "", *table(figures), "", "## Refused completions, and speed", ""]
+    text += ["", "## Side by side", "", *table(figures), "", "## Refused completions", ""]
     for name, one in figures.items():
         own = one["rewriter"]
         reasons = ", ".join(f"{reason} {count}" for reason, count in own["rejections"].items())
-        speed = own["captions_per_cpu_second"]
-        text.append(
-            f"- {name}: {own['filled']:.3f} of the places filled, {speed:.2f} captions a CPU-second; {reasons}."
-        )
+        size = own["tokens_per_completion"]
+        text.append(f"- {name}: {own['filled']:.3f} of the places filled, {size:.1f} tokens a completion; {reasons}.")
     text += ["", f"![loss]({NAME}.png)", ""]
     (out / f"{NAME}.md").write_text("\n".join(text), encoding="utf-8")
 
