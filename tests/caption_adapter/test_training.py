@@ -15,7 +15,7 @@ pytest.importorskip("transformers")
 
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from benchmarks.caption_adapter import export, train
+from benchmarks.caption_adapter import export, run, train
 from benchmarks.caption_adapter.rows import END, START, Row, batches, collate, pack
 
 SETTINGS = train.Settings(rank=4, alpha=8, length=64, tokens=128, warmup=1, bfloat16=False)
@@ -143,3 +143,21 @@ def test_exported_adapter_gives_llama_cpp_the_logits_of_pytorch(tmp_path: Path) 
     assert scale > 1  # the adapter matters
     assert np.abs(logits(base, tmp_path / "adapter.gguf") - want).max() < 0.02 * scale
     assert np.abs(logits(tmp_path / "merged.gguf", None) - want).max() < 0.1 * scale  # matrices in bfloat16
+
+
+def test_the_command_tunes_an_adapter_on_own_pairs_and_goes_on_from_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make_gguf(tmp_path / "base.gguf")
+    pairs = tmp_path / "mine.jsonl"
+    pairs.write_text('{"caption": "a dog on the beach", "mscoco": "On the beach is a dog.", "human": null}\n')
+    common = ["run", "--model", str(base), "--pairs", str(pairs)]
+    monkeypatch.setattr("sys.argv", [*common, "--out", str(tmp_path / "first")])
+    run.main()
+    first = tmp_path / "first" / f"{run.NAME}.gguf"
+    monkeypatch.setattr("sys.argv", [*common, "--start", str(first), "--out", str(tmp_path / "second")])
+    run.main()
+    before, after = (export.read_adapter(p, 4, 2) for p in (first, tmp_path / "second" / f"{run.NAME}.gguf"))
+    assert before.keys() == after.keys()
+    moved = max(float((after[name] - before[name]).abs().max()) for name in before)
+    assert 0 < moved < 0.05  # trained on from the first, not from nothing
