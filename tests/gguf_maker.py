@@ -123,3 +123,24 @@ def make_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return Path(path)
+
+
+def make_adapter(
+    path: Path, base: Path, *, rank: int = 4, alpha: float = 8.0, scale: float = 0.3, seed: int = 1
+) -> Path:
+    """Write a LoRA adapter of random weights for all matrices of the blocks of ``base``."""
+    rng = np.random.default_rng(seed)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", alpha)
+    for tensor in gguf.GGUFReader(base).tensors:
+        if len(tensor.shape) == 2 and tensor.name.startswith("blk."):
+            columns, rows = map(int, tensor.shape)
+            writer.add_tensor(f"{tensor.name}.lora_a", rng.normal(0, columns**-0.5, (rank, columns)).astype(np.float32))
+            writer.add_tensor(f"{tensor.name}.lora_b", rng.normal(0, scale, (rows, rank)).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

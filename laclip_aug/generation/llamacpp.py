@@ -1,4 +1,4 @@
-"""llama.cpp in this process: the batched engine, and the plain loop that it is measured against.
+"""llama.cpp in this process: the batched engine.
 
 The only module that knows a name of llama_cpp. It uses the low-level interface, whose mistakes end the process, so all
 that could is checked before a call.
@@ -23,13 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from laclip_aug.errors import MissingExtraError, ModelError
+from laclip_aug.generation.adapters import merged
 from laclip_aug.generation.backend import Completion, Job
 from laclip_aug.generation.batch import TokenBatch, filled
 from laclip_aug.generation.chat import chat_renderer
-from laclip_aug.generation.growing import GrowingText
 from laclip_aug.generation.local import LocalBackend, Settings, Wanted, choose_gpu_layers, refuse_unusable
 from laclip_aug.generation.models import ModelFile, resolve_model
-from laclip_aug.generation.scheduler import EMPTY_PROMPT, Feed, Scheduler
+from laclip_aug.generation.scheduler import Feed, Scheduler
 from laclip_aug.generation.tokens import check_byte_pieces, special_texts
 
 _STEP_TOKENS = 512
@@ -52,7 +52,12 @@ class _Log:
 
 
 @functools.cache
-def _library() -> Any:
+def library() -> Any:
+    """The module llama_cpp, its messages sent to ours.
+
+    Raises:
+        MissingExtraError: llama-cpp-python is not installed.
+    """
     try:
         import llama_cpp
     except ImportError as error:
@@ -62,17 +67,21 @@ def _library() -> Any:
     return llama_cpp
 
 
-class _Model:
+class NativeModel:
     """A loaded model with its vocabulary. ``load`` is how, if not by llama.cpp's own function; then it also frees."""
 
     def __init__(self, wanted: Wanted, load: Callable[[str, int], Any] | None = None) -> None:
-        self.lib = _library()
+        self.lib = library()
         _Log.verbose = wanted.verbose
         self.n_gpu_layers = choose_gpu_layers(wanted.n_gpu_layers, bool(self.lib.llama_supports_gpu_offload()))
         self.file: ModelFile = resolve_model(wanted.reference)
+        self.adapter = None if wanted.adapter is None else resolve_model(wanted.adapter)
+        path, self.weights = self.file.path, ""
+        if self.adapter and (made := merged(self.file, self.adapter, self._fastest())):
+            path, self.weights = made
         self._owned, self._pieces = load is None, dict[int, bytes]()
         _Log.errors.clear()
-        self.pointer = (load or self._load)(str(self.file.path), self.n_gpu_layers)
+        self.pointer = (load or self._load)(str(path), self.n_gpu_layers)
         if not self.pointer:
             raise ModelError(
                 f"llama.cpp cannot load {self.file.name} ({'; '.join(_Log.errors) or 'no reason given'}). The file is "
@@ -83,6 +92,25 @@ class _Model:
         except BaseException:
             self.close()
             raise
+
+    def _fastest(self) -> str:
+        """The format in which this machine computes fastest by batch, of those that lose next to nothing."""
+        if self.n_gpu_layers:
+            return "F16"
+        return "BF16" if b"AVX512_BF16 = 1" in self.lib.llama_print_system_info() else "Q8_0"
+
+    def apply(self, context: Any) -> None:
+        """Let ``context`` compute with the adapter, where it was not merged into the weights."""
+        if self.adapter is None or self.weights:
+            return
+        _Log.errors.clear()
+        self._lora = self.lib.llama_adapter_lora_init(self.pointer, os.fsencode(self.adapter.path))
+        adapters = (self.lib.llama_adapter_lora_p_ctypes * 1)(self._lora)
+        if not self._lora or self.lib.llama_set_adapters_lora(context, adapters, 1, (ctypes.c_float * 1)(1.0)):
+            raise ModelError(
+                f"{self.adapter.name} is no adapter for {self.file.name} ({'; '.join(_Log.errors) or 'no reason'}); "
+                "name the model that it was trained on, or --adapter none"
+            )
 
     def _load(self, path: str, layers: int) -> Any:
         parameters = filled(self.lib.llama_model_default_params(), n_gpu_layers=layers)
@@ -155,7 +183,7 @@ class _Model:
 class _Decoder:
     """A context: sequences 0 to n_slots - 1 generate, those above hold prefixes."""
 
-    def __init__(self, model: _Model, settings: Settings) -> None:
+    def __init__(self, model: NativeModel, settings: Settings) -> None:
         self._lib = lib = model.lib
         self._n_vocab, self.uniform = model.n_vocab, settings.reproducible
         self.n_slots, self.n_holders = settings.n_slots, settings.n_prefixes
@@ -171,8 +199,8 @@ class _Decoder:
             n_outputs_max=sequences,
             n_threads=settings.n_threads,
             n_threads_batch=settings.n_threads,
-            # Without flash attention: measured faster here, and a lone row's keys are then never split among threads.
-            flash_attn_type=lib.LLAMA_FLASH_ATTN_TYPE_DISABLED if self.uniform else lib.LLAMA_FLASH_ATTN_TYPE_AUTO,
+            # Flash attention passes over empty cells; without it each row would read 256 cells at least.
+            flash_attn_type=lib.LLAMA_FLASH_ATTN_TYPE_AUTO,
             kv_unified=not self.uniform,
         )
         _Log.errors.clear()
@@ -182,6 +210,7 @@ class _Decoder:
                 f"llama.cpp cannot make {sequences} sequences of {settings.n_ctx} tokens ({'; '.join(_Log.errors)}); "
                 "lower n_slots or n_ctx"
             )
+        model.apply(self.pointer)
         self.most_tokens = int(lib.llama_n_batch(self.pointer))  # less than asked for where the cache is smaller
         self._memory = lib.llama_get_memory(self.pointer)
         self._lengths = [0] * sequences
@@ -233,8 +262,8 @@ class LlamaCppBackend(LocalBackend):
 
     name = "llama.cpp"
 
-    def _load(self, wanted: Wanted) -> _Model:
-        self._native = _Model(wanted)
+    def _load(self, wanted: Wanted) -> NativeModel:
+        self._native = NativeModel(wanted)
         return self._native
 
     def _open(self) -> None:
@@ -246,48 +275,3 @@ class LlamaCppBackend(LocalBackend):
 
     def _release(self) -> None:
         self._decoder.close()
-
-
-class PlainLlamaBackend(LocalBackend):
-    """One completion after another through ``llama_cpp.Llama``, which keeps what a prompt shares with the one before.
-    For arguments and errors see :class:`LocalBackend`; slots, prefixes and cells do not apply.
-    """
-
-    name = "llama.cpp-plain"
-
-    def _load(self, wanted: Wanted) -> _Model:
-        _, _, n_ctx, threads, verbose = wanted
-
-        def load(path: str, layers: int) -> Any:
-            options = {"n_ctx": n_ctx, "n_gpu_layers": layers, "n_threads": threads, "n_threads_batch": threads}
-            try:
-                self._llama = _library().Llama(path, verbose=verbose, **options)
-            except ValueError:  # llama.cpp has said why
-                return None
-            return self._llama.model
-
-        return _Model(wanted, load)
-
-    def _open(self) -> None:
-        pass
-
-    def _run(self, jobs: Iterator[Job]) -> Iterator[Completion]:
-        for job in jobs:
-            prompt = self.prompt(job)
-            draft = GrowingText(job, self.sampling, self.model)
-            if not prompt.suffix:
-                yield draft.refused(EMPTY_PROMPT)
-                continue
-
-            def choose(_: Any, scores: npt.NDArray[np.float32], draft: GrowingText = draft) -> npt.NDArray[np.float32]:
-                only = np.full_like(scores, -np.inf)
-                only[draft.choose(scores) or 0] = 0
-                return only
-
-            # Greedy decoding is llama.cpp's own; Llama applies temperature last, so other draws are made by ours.
-            processors = _library().LogitsProcessorList([choose]) if self.sampling.temperature else None
-            tokens = self._llama.generate([*prompt.prefix, *prompt.suffix], temp=0.0, logits_processor=processors)
-            yield next(done for token in tokens if (done := draft.add(token)))
-
-    def _release(self) -> None:
-        self._llama.close()

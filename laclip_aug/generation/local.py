@@ -44,6 +44,7 @@ class Wanted(NamedTuple):
     """What to load. ``n_gpu_layers`` None leaves the choice to what the build supports."""
 
     reference: str | Path
+    adapter: str | Path | None
     n_gpu_layers: int | None
     n_ctx: int
     n_threads: int
@@ -54,6 +55,9 @@ class LoadedModel(Vocabulary, Speller, Protocol):
     """A model in memory."""
 
     file: ModelFile
+    adapter: ModelFile | None
+    weights: str
+    """How its matrices are stored, where that was chosen here; empty where they are as the file has them."""
     n_ctx_train: int
     n_gpu_layers: int
     cell_bytes: int
@@ -70,8 +74,9 @@ class LocalBackend(ABC):
     """A model that is loaded into this process.
 
     Args:
-        model: a GGUF file's path, or ``hf:REPO/FILE[@REVISION]``.
+        model: a GGUF file's path, ``hf:REPO/FILE[@REVISION]``, ``package:DISTRIBUTION[/FILE]`` or ``smollm2``.
         sampling: how to draw.
+        adapter: a LoRA adapter for it, a GGUF file named in the same ways.
         n_slots: completions that advance together; default 16, with GPU layers 64. At most 256 with ``n_prefixes``.
         n_ctx: tokens of one completion, prompt included; default 1024, or what the model was trained for if less.
         n_gpu_layers: layers on the GPU, -1 for all; default all if llama-cpp-python was built with GPU support, else 0.
@@ -95,6 +100,7 @@ class LocalBackend(ABC):
         model: str | Path,
         sampling: Sampling | None = None,
         *,
+        adapter: str | Path | None = None,
         n_slots: int | None = None,
         n_ctx: int | None = None,
         n_gpu_layers: int | None = None,
@@ -118,7 +124,7 @@ class LocalBackend(ABC):
         if (sequences := (n_slots or 0) + (n_prefixes or 1)) > _MOST_SEQUENCES:
             raise ConfigurationError(f"n_slots + n_prefixes is {sequences}; at most {_MOST_SEQUENCES} are possible")
         self._closed = False
-        self.model = self._load(Wanted(model, n_gpu_layers, n_ctx or _DEFAULT_CONTEXT, threads, verbose))
+        self.model = self._load(Wanted(model, adapter, n_gpu_layers, n_ctx or _DEFAULT_CONTEXT, threads, verbose))
         try:
             self.settings = self._settings(n_slots, n_ctx, threads, reproducible, n_prefixes, kv_cells)
             self._prompter = Prompter(self.model, self.settings.n_ctx, self.sampling.max_new_tokens, self.model.chat())
@@ -208,12 +214,15 @@ class LocalBackend(ABC):
         return prompt
 
     def describe(self) -> dict[str, Any]:
-        """The model file's hash: rounding apart, nothing else here changes what is computed."""
-        return {"model_sha256": self.model.file.sha256}
+        """The files' hashes: rounding apart, nothing else here changes what is computed."""
+        files = {"model_sha256": self.model.file, "adapter_sha256": self.model.adapter}
+        return {name: file.sha256 for name, file in files.items() if file is not None}
 
     def provenance(self) -> dict[str, Any]:
-        """The model file's name, the engine with its version, and the settings that can change a rounding."""
+        """The files' names, the engine with its version, and the settings that can change a rounding."""
+        adapter = self.model.adapter
         return {
+            **({"adapter": adapter.name, "weights": self.model.weights or "as in the file"} if adapter else {}),
             "backend": self.name,
             "model": self.model.file.name,
             "model_revision": self.model.file.revision,

@@ -7,7 +7,7 @@ from typing import Any
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.generation.backend import Backend, Sampling
 
-LOCAL_OPTIONS = ("n_gpu_layers", "n_threads", "n_slots", "n_ctx", "reproducible")
+LOCAL_OPTIONS = ("adapter", "n_gpu_layers", "n_threads", "n_slots", "n_ctx", "reproducible")
 HTTP_OPTIONS = ("base_url", "concurrency", "request_fields")
 BACKENDS: dict[str, tuple[str, ...]] = {
     "llama.cpp": LOCAL_OPTIONS,
@@ -17,7 +17,7 @@ BACKENDS: dict[str, tuple[str, ...]] = {
 """Name → the options that it takes besides the model and the sampling."""
 _CLASSES = {
     "llama.cpp": "laclip_aug.generation.llamacpp:LlamaCppBackend",
-    "llama.cpp-plain": "laclip_aug.generation.llamacpp:PlainLlamaBackend",
+    "llama.cpp-plain": "laclip_aug.generation.plain:PlainLlamaBackend",
 }
 
 
@@ -51,7 +51,7 @@ def open_backend(name: str, model: str | None, sampling: Sampling, options: dict
             raise ConfigurationError("the http backend needs the model's name on the server; pass --model NAME")
         return HTTPBackend(given.pop("base_url"), model, sampling, **given)
     if model is None:
-        raise ConfigurationError(f"backend {name!r} needs a model; pass --model PATH or --model hf:REPO/FILE")
+        raise ConfigurationError(f"backend {name!r} needs a model; pass --model PATH, hf:REPO/FILE or smollm2")
     from laclip_aug.generation.child import ChildBackend
 
     return ChildBackend(_CLASSES[name], model, sampling, **given)

