@@ -1,5 +1,6 @@
 """Bits flipped in every file of a cache: no wrong text is ever served, and no caption is lost without being named."""
 
+import os
 import random
 import shutil
 
@@ -21,6 +22,12 @@ FLIPS = 250
 OLD = [f"photo {i}" for i in range(40)]
 ALL = [*OLD, *(f"picture {i}" for i in range(15)), "hopeless", "reject me"]
 EXPECTED = {outcome.caption: outcome for outcome in ShoutAugmenter().outcomes(ALL, 2, 0)}
+
+
+@pytest.fixture(autouse=True)
+def disk_that_does_not_wait(monkeypatch):
+    """Thousands of caches are written here; that each is flushed to the disk is tested with the kills."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 def build(directory, captions):
