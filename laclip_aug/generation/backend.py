@@ -50,8 +50,9 @@ class Completion:
     ``text`` is the first line that has a visible character, without the white space around it (:func:`first_line`);
     for a chat job it is all that the model said, wrappers and thoughts included.
     ``finish`` is ``"stop"`` (line or text ended by the model), ``"length"`` (cut at the token limit), ``"error"`` (the
-    prompt could not be run and never will be) or ``"failed"`` (a server did not answer this time; a later run may ask
-    again). With the last two ``text`` says why, and other jobs go on. ``tokens`` counts the tokens generated.
+    prompt could not be run and never will be) or ``"failed"`` (it was not run this time, as where a server did not
+    answer or memory was short; a later run may ask again). With the last two ``text`` says why, and other jobs go on.
+    ``tokens`` counts the tokens generated.
     ``log_likelihood`` is the mean log-probability of those tokens, in nats; 0 where the backend does not tell it.
     """
 

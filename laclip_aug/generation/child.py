@@ -3,8 +3,10 @@
 llama.cpp ends its process where others raise: a failed assertion, a bad access, the system's out-of-memory killer. Here
 that process is a child. When it ends, it is started again, and what was under way is tried again in two halves, each
 by itself, and so on until all is done or one job stands alone. A job that ends the engine twice when alone is answered
-with finish ``"error"``, and so is every later job with the same body. Before that a harmless prompt must pass:
-if even that ends the engine, the fault is not the caption's, and the run ends with a ModelError.
+with finish ``"error"``, and so is every later job with the same body; with ``"failed"`` if the process was killed from
+outside, as by the system when memory runs out: another run may then ask again. Before that a harmless prompt must pass:
+if even that ends the engine, the fault is not the caption's, and the run ends with a ModelError. Where jobs end the
+engine together twice, and none alone, there are half as many slots from then on.
 
 The child is a fresh interpreter, so it inherits neither threads nor locks. Messages are JSON; see
 :mod:`laclip_aug.generation.wire`. A few jobs more than there are slots are under way, so that the engine never waits
@@ -15,11 +17,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from laclip_aug.errors import ModelError
 from laclip_aug.generation.backend import Completion, Job, Sampling
@@ -28,6 +30,7 @@ from laclip_aug.generation.process import Died, EngineProcess
 from laclip_aug.generation.wire import pack_job, unpack_completion, unpack_error
 
 _HARMLESS = Job("", "", "a dog", "", seed=0)
+_MOST_TOGETHER = 2
 _logger = logging.getLogger(__name__)
 
 
@@ -48,11 +51,12 @@ class ChildBackend:
         self._process: EngineProcess | None = None
         self._closed = self._busy = False
         self._numbers, self._runs = count(1), count(1)
-        self._ended_by: dict[str, str] = {}  # body → what it did
+        self._ended_by: dict[str, tuple[str, Literal["error", "failed"]]] = {}  # body → what it did, and the finish
+        self._together = 0  # times that jobs ended the engine together and none alone, with so many slots
         self._description: dict[str, Any] | None = None
         self._provenance: dict[str, Any] = {}
         self._cut_before, self._cut_now = 0, 0
-        self.settings = Settings(**self._ready().settings)
+        self._ready()
 
     @property
     def cut(self) -> int:
@@ -96,7 +100,10 @@ class ChildBackend:
                     return
                 except Died as died:
                     self._refuse_if_closed()
-                    yield from self._halves(list(under_way.values()), died)
+                    blamed = yield from self._halves(list(under_way.values()), died)
+                    self._together += len(under_way) > 1 and not blamed
+                    if self._together == _MOST_TOGETHER:
+                        self._lower_slots()
         finally:
             self._busy = False
 
@@ -114,8 +121,8 @@ class ChildBackend:
                     if job is None:
                         more = False
                         process.send("end", run)
-                    elif how := self._ended_by.get(_key(job)):
-                        yield Completion(job, how, "error", 0)
+                    elif ended := self._ended_by.get(_key(job)):
+                        yield Completion(job, *ended, 0)
                     else:
                         number = next(self._numbers)
                         under_way[number] = job
@@ -132,27 +139,29 @@ class ChildBackend:
             if more or under_way:
                 process.send("stop", run)
 
-    def _halves(self, jobs: list[Job], died: Died) -> Iterator[Completion]:
-        """Complete ``jobs``, one of which may have ended the engine; the others come to no harm."""
+    def _halves(self, jobs: list[Job], died: Died) -> Generator[Completion, None, bool]:
+        """Complete ``jobs``, one of which may have ended the engine; whether one has. The others come to no harm."""
         groups = deque(_split(jobs))
         _logger.warning("the engine ended (%s); its %d texts under way are tried again in halves", died, len(jobs))
-        deaths_alone = 0
+        alone: list[Died] = []
+        blamed = False
         while groups:
             group = groups.popleft()
             under_way: dict[int, Job] = {}
             try:
                 yield from self._run(iter(group), under_way, len(group) + 1)
-                deaths_alone = 0
+                alone.clear()
             except Died as again:
                 left = list(under_way.values())
-                deaths_alone = deaths_alone + 1 if len(group) == 1 else 0
-                if deaths_alone == 2:
-                    deaths_alone = 0
-                    yield self._blame(left[0], again)
+                alone = [*alone, again] if len(group) == 1 else []
+                if len(alone) == 2:
+                    yield self._blame(left[0], again, "failed" if any(d.from_outside for d in alone) else "error")
+                    alone, blamed = [], True
                 else:
                     groups.extendleft(reversed(_split(left)))
+        return blamed
 
-    def _blame(self, job: Job, died: Died) -> Completion:
+    def _blame(self, job: Job, died: Died, finish: Literal["error", "failed"]) -> Completion:
         """The completion of a job that ended the engine when alone, unless the engine ends anyway."""
         try:
             for _ in self._run(iter([_HARMLESS]), {}, 2):
@@ -163,9 +172,24 @@ class ChildBackend:
                 "n_ctx, or install llama-cpp-python again"
             ) from again
         how = f"this prompt ended the engine's process ({died})"
-        _logger.warning("a caption ended the engine twice (%s) and is skipped: %.200r", died, job.body)
-        self._ended_by[_key(job)] = how
-        return Completion(job, how, "error", 0)
+        skipped = "skipped" if finish == "error" else "left to a later run"
+        _logger.warning("a caption ended the engine twice (%s) and is %s: %.200r", died, skipped, job.body)
+        self._ended_by[_key(job)] = how, finish
+        return Completion(job, how, finish, 0)
+
+    def _lower_slots(self) -> None:
+        """Go on with half as many slots, if there can be: they take less memory, and shorter steps."""
+        slots, self._together = self.settings.n_slots // 2, 0
+        if slots < (2 if self.settings.reproducible else 1):
+            return
+        _logger.warning(
+            "the engine ended %d times over texts that pass by themselves; it goes on with n_slots = %d, not %d",
+            _MOST_TOGETHER, slots, self.settings.n_slots,
+        )  # fmt: skip
+        self._request[1]["n_slots"] = slots
+        if self._process is not None:
+            self._process.close()
+        self._ready()
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
@@ -184,6 +208,7 @@ class ChildBackend:
                 process.close()
                 raise ModelError("the model file was changed while it was in use; start again")
             self._description, self._provenance, self._process = process.description, process.provenance, process
+            self.settings = Settings(**process.settings)
         return self._process
 
 

@@ -17,12 +17,20 @@ from laclip_aug.errors import ModelError
 from laclip_aug.generation.wire import Receiver, send, unpack_error
 
 _GRACE = 5.0  # seconds to end in when asked
+_FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGXCPU")
 _KEPT = 4  # last lines of its standard error, for messages
 _START = "import sys; sys.path[:] = {}; from laclip_aug.generation.child_loop import main; main()"
 
 
 class Died(Exception):
-    """The child has ended without being asked to; the text says how."""
+    """The child has ended without being asked to; the text says how. ``from_outside``: what it was asked may be well.
+
+    A library that fails ends its process with another signal than those that the system or a user sends.
+    """
+
+    def __init__(self, text: str, from_outside: bool = False) -> None:
+        super().__init__(text)
+        self.from_outside = from_outside
 
 
 class EngineProcess:
@@ -87,7 +95,9 @@ class EngineProcess:
         self.ended = True
         code = self._process.wait()
         self._listener.join(_GRACE)
-        raise Died("; ".join([_how(code), *self._last]))
+        name = _name(code)
+        how = f"{name}, as by the system when memory runs out" if name == "SIGKILL" else name
+        raise Died("; ".join([how, *self._last]), name in _FROM_OUTSIDE)
 
     def close(self) -> None:
         """End the child, at once."""
@@ -95,14 +105,13 @@ class EngineProcess:
         self._finalizer()
 
 
-def _how(code: int) -> str:
+def _name(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
     try:
-        name = signal.Signals(-code).name
+        return signal.Signals(-code).name
     except ValueError:
-        name = f"signal {-code}"
-    return f"{name}, as by the system when memory runs out" if name == "SIGKILL" else name
+        return f"signal {-code}"
 
 
 def _listen(descriptor: int, last: deque[str]) -> None:

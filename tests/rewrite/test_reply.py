@@ -31,7 +31,7 @@ def judged(caption: str, text: str, finish: str = "stop", others: tuple[str, ...
         ("example-copied", "a dog", "A steam train pulls out of the old station"),
         ("example-copied", "a dog", "Steam Train Leaving the Station, a photo"),
         ("example-copied", "a dog", "pulls out of the old station"),
-        ("prompt-leaked", "a dog", "a dog => a running dog"),
+        ("prompt-leaked", "a dog", "a dog runs => two cats sit"),
         ("prompt-leaked", "a dog", "Write image captions differently, a dog runs"),
         ("empty", "a dog", "<think> the user wants a caption"),
         ("wrapped", "a dog", "the dog {runs}"),
