@@ -182,7 +182,7 @@ def test_repair_of_what_is_no_cache_or_sound(sound, tmp_path):
     with pytest.raises(CacheError, match="is no rewrite cache"):
         repair_cache(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    build(tmp_path / "empty", [])
+    (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "manifest.json").write_text("{")
     with pytest.raises(CacheError, match=r"nothing else is stored.*delete it"):
         repair_cache(tmp_path / "empty")
