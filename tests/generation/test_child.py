@@ -295,7 +295,12 @@ def test_no_child_is_left_behind(tiny_gguf: Path, end: signal.Signals, fork: boo
     """Also where another process, forked from the parent, keeps the parent's end of the pipe open."""
     code = PARENT.format(real=REAL, model=str(tiny_gguf), fork=fork)
     parent = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )
     assert parent.stdout is not None
     pid, forked = map(int, parent.stdout.readline().split())
