@@ -23,7 +23,7 @@ MOST = 2000
 _NUMBERS = "two three four five six seven eight".split()
 
 
-def shown_pairs(captions: Path) -> dict[str, Pairs]:
+def shown_pairs(captions: Path, most: int = MOST) -> dict[str, Pairs]:
     """Name → pairs, of captions of the half to show on: "own" pairs belong together, "shuffled" ones do not."""
     coco = [tuple(json.loads(line)["captions"][:2]) for line in _lines(captions / "coco_val2017_captions.jsonl")]
     fusion = [json.loads(line) for line in _lines(captions / "capsfusion_sample.jsonl")]
@@ -37,7 +37,7 @@ def shown_pairs(captions: Path) -> dict[str, Pairs]:
         ("LAION", [(caption, caption) for caption in laion]),
     ):
         half = sorted({pair for pair in pairs if not to_choose_on(pair[0]) and pair[0].strip()})
-        half = random.Random(0).sample(half, min(MOST, len(half)))
+        half = random.Random(0).sample(half, min(most, len(half)))
         if name in ("COCO", "CapsFusion"):
             found[f"{name}, own"] = [pair for pair in half if reason_against(Candidate(*pair)) is None]
         texts = [text for _, text in half]

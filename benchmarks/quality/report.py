@@ -60,7 +60,7 @@ def written(found: Mapping[str, Any], related: str, strict: str) -> str:
     ]
     if build := found.get("build"):
         parts.append(
-            f"In a build with the embedded rewriter ({build['captions']} captions, {build['texts judged']} texts, "
+            f"In a build with {build['model']} ({build['captions']} captions, {build['texts judged']} texts, "
             f"{build['seconds']} s) the gate took {build['share']:.2%} of the time.\n"
         )
     return "\n".join(parts) + "\n" + (Path(__file__).parent / "findings.md").read_text(encoding="utf-8")

@@ -40,6 +40,14 @@ def add_augmenter_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]
     name = first.parse_known_args(list(argv))[0].augmenter or default
     before = {action.dest for action in parser._actions}
     augmenter_class(name).add_arguments(parser)
+    if not any(action.dest == "gate" for action in parser._actions):
+        group.add_argument(
+            "--gate",
+            dest="gate_behind",
+            metavar="SPEC",
+            help="what a text must reach, such as 'kept>=0.3'; the signals: laclip-aug cache filter --help",
+        )
+        before.add("gate_behind")
     parser.set_defaults(augmenter_defaults={a.dest: a.default for a in parser._actions if a.dest not in before})
 
 
@@ -65,4 +73,10 @@ def augmenter_from(args: argparse.Namespace) -> CaptionAugmenter:
             chosen[key] = json.loads(text)
         except ValueError:
             chosen[key] = text
-    return create_augmenter(args.augmenter, **chosen)
+    augmenter = create_augmenter(args.augmenter, **chosen)
+    if not (spec := getattr(args, "gate_behind", None)):
+        return augmenter
+    from laclip_aug.quality.gate import Gate
+    from laclip_aug.quality.gated import GatedAugmenter
+
+    return GatedAugmenter(augmenter, Gate(spec))

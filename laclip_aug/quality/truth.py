@@ -1,4 +1,4 @@
-"""Words and what they are like in one: how likely a text is true to its caption, by a logistic model.
+"""Words, what they are like and where they stand in one: how likely a text is true to its caption, by a logistic model.
 
 The weights in ``truth.json`` were fitted to rewrites judged by eye (``benchmarks/quality/fit.py``; how well it tells
 them apart is in ``benchmarks/results/quality.md``). It needs no model: what words are like comes from the vocabulary.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from laclip_aug.quality.signals import Signal, TextPair
-from laclip_aug.quality.stems import shipped, stems_of
+from laclip_aug.quality.stems import shipped, stems_of, words_of
 from laclip_aug.quality.words import words
 
 FILE = Path(__file__).parent / "truth.json"
@@ -43,9 +44,17 @@ def features(caption: str, text: str) -> dict[str, float]:
 
     ``words`` is the signal of that name. The likeness of a content word of the text is 1 if the caption has it, else
     its greatest cosine with one of the caption's: ``likeness`` is the mean, ``worst`` that of the two least.
+    ``phrases`` is the share of the text's neighbouring words, small ones too, that are neighbours in the caption: what
+    stands beside, in or on what.
     """
     likeness = sorted(_likeness(stems_of(text), stems_of(caption)))
-    return {"words": words(caption, text), "likeness": _mean(likeness), "worst": _mean(likeness[:2])}
+    there, made = set(pairwise(words_of(caption))), list(pairwise(words_of(text)))
+    return {
+        "words": words(caption, text),
+        "likeness": _mean(likeness),
+        "worst": _mean(likeness[:2]),
+        "phrases": sum(pair in there for pair in made) / len(made) if made else 0.0,
+    }
 
 
 def _likeness(words: Sequence[str], others: Sequence[str]) -> list[float]:

@@ -96,3 +96,15 @@ def test_a_stopped_build_goes_on(tmp_path, plugin_environment, how):
     assert "read 120 rows: 120 captions made" not in again.stdout  # the first shard at least was kept
     assert sorted(captions_of(cache)) == sorted(captions)
     assert verify_cache(cache) == ([], [])
+
+
+def test_any_augmenter_builds_behind_a_gate(tmp_path, capsys):
+    source = tmp_path / "in.txt"
+    source.write_text("a dog\na cat\n")
+    argv = ["build", str(source), "--cache", str(tmp_path / "cache"), "--augmenter", "shout"]
+    assert main([*argv, "--gate", "shared-letters>=0.5"]) == 0
+    counts = read_manifest(tmp_path / "cache").counts
+    assert counts.rewrites == {"calm": 2}  # what is shouted shares no letter with its caption
+    assert counts.rejections == {"shared-letters": 2}
+    assert main(argv) == 2  # without the gate it would be another cache
+    assert "gate" in capsys.readouterr().err
