@@ -58,11 +58,6 @@ def written(found: Mapping[str, Any], related: str, strict: str) -> str:
             [[f"`{spec}`", *(f"{figures[kind]:.1%}" for kind in kinds)] for spec, figures in found["gates"].items()],
         ),
     ]
-    if build := found.get("build"):
-        parts.append(
-            f"In a build with {build['model']} ({build['captions']} captions, {build['texts judged']} texts, "
-            f"{build['seconds']} s) the gate took {build['share']:.2%} of the time.\n"
-        )
     return "\n".join(parts) + "\n" + (Path(__file__).parent / "findings.md").read_text(encoding="utf-8")
 
 

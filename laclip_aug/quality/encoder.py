@@ -46,19 +46,19 @@ class Encoder:
             self._model = SentenceTransformer(str(folder))
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelError(f"{reference} is no sentence encoder that can be read ({error})") from error
-        self._known: dict[str, Encoded] = {}
+        self.known: dict[str, Encoded] = {}
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """What the encoder makes of ``texts``; long ones are cut at its limit."""
-        fresh = sorted({text for text in texts if text not in self._known}, key=lambda text: (len(text), text))
-        if len(self._known) > _CAPTIONS:
-            self._known = {text: self._known[text] for text in texts if text in self._known}
+        fresh = sorted({text for text in texts if text not in self.known}, key=lambda text: (len(text), text))
+        if len(self.known) > _CAPTIONS:
+            self.known = {text: self.known[text] for text in texts if text in self.known}
         if fresh:
             found = self._model.encode(
                 fresh, batch_size=_BATCH, output_value=None, normalize_embeddings=False, show_progress_bar=False
             )
-            self._known.update(zip(fresh, map(_encoded, found), strict=True))
-        return [self._known[text] for text in texts]
+            self.known.update(zip(fresh, map(_encoded, found), strict=True))
+        return [self.known[text] for text in texts]
 
 
 @lru_cache(maxsize=2)
@@ -66,7 +66,7 @@ def _encoder(reference: str) -> Encoder:
     return Encoder(reference)
 
 
-class _Encoding(Signal):
+class Encoding(Signal):
     """A signal of two encoded texts."""
 
     def __init__(self, model: str = DEFAULT) -> None:
@@ -81,12 +81,16 @@ class _Encoding(Signal):
             found += [self.compare(caption, text) for caption, text in zip(captions, texts, strict=True)]
         return found
 
+    def forget(self) -> None:
+        """Forget the texts that were encoded; they are shared by all signals of the encoder."""
+        self._encoder.known.clear()
+
     def compare(self, caption: Encoded, text: Encoded) -> float:
         """The number of one pair."""
         raise NotImplementedError
 
 
-class Sentence(_Encoding):
+class Sentence(Encoding):
     """Cosine of the two texts' vectors of a sentence encoder, -1 to 1."""
 
     def compare(self, caption: Encoded, text: Encoded) -> float:
@@ -94,7 +98,7 @@ class Sentence(_Encoding):
         return float(caption.sentence @ text.sentence)
 
 
-class Support(_Encoding):
+class Support(Encoding):
     """How well the caption supports each token of the text: mean of the best matches, -1 to 1."""
 
     def compare(self, caption: Encoded, text: Encoded) -> float:
@@ -103,7 +107,7 @@ class Support(_Encoding):
         return float(best.mean()) if best.size else UNKNOWN
 
 
-class WorstSupport(_Encoding):
+class WorstSupport(Encoding):
     """How well the caption supports the token of the text that it supports least, -1 to 1."""
 
     def compare(self, caption: Encoded, text: Encoded) -> float:
@@ -112,7 +116,7 @@ class WorstSupport(_Encoding):
         return float(best.min()) if best.size else UNKNOWN
 
 
-class Omission(_Encoding):
+class Omission(Encoding):
     """How well the text covers each token of the caption: mean of the best matches, -1 to 1; 1 is all."""
 
     def compare(self, caption: Encoded, text: Encoded) -> float:
