@@ -34,7 +34,7 @@ def main() -> None:
             spent[0] += time.thread_time() - started
             texts[0] += len(pairs)
 
-    augmenter = create_augmenter("llm", model=args.model, gate=DEFAULTS["gate"], n_threads=1)
+    augmenter = create_augmenter("llm", model=args.model, gate=DEFAULTS.get("gate", "truth>=0.5"), n_threads=1)
     lines = args.captions.read_text(encoding="utf-8").splitlines()
     Gate.judge = timed  # type: ignore[method-assign]
     before = cpu_seconds()

@@ -33,7 +33,9 @@ SIGNALS = (
     "likelihood",
 )  # fmt: skip
 ENCODED = ("sentence", "support", "omission")
-FEW = 60
+FEW = 40
+STRICT = str(DEFAULTS.get("gate", "truth>=0.5"))
+"""The gate of the default rewriter, if it has one of its own."""
 TOGETHER = ("words", "tfidf", "truth", "sentence", "support", "worst-support", "omission")
 FALSE_SHARE = 0.05
 
@@ -59,7 +61,7 @@ def main() -> None:
     }
     found["signals"]["together"] = together(choose, show)
     (RESULTS / "quality.json").write_text(json.dumps(found, indent=1) + "\n")
-    (RESULTS / "quality.md").write_text(written(found, RELATED, str(DEFAULTS["gate"])), encoding="utf-8")
+    (RESULTS / "quality.md").write_text(written(found, RELATED, STRICT), encoding="utf-8")
     draw({name: curve(values(name, show), show) for name in SIGNALS}, RESULTS / "quality.png")
 
 
@@ -165,7 +167,7 @@ def together(choose: list[Judged], show: list[Judged]) -> dict[str, Any]:
 
 def gates(choose: list[Judged]) -> list[str]:
     """The default gates, and what else a user may think of, with bounds from the half to choose on."""
-    found = [RELATED, str(DEFAULTS["gate"])]
+    found = [RELATED, STRICT]
     for name in ("words", "truth", "support", "worst-support"):
         for share in (FALSE_SHARE, 0.2):
             found.append(f"{name}>={bound_for(values(name, choose), choose, share):.2f}")

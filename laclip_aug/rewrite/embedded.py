@@ -25,7 +25,7 @@ WORDS: Mapping[str, str] = {"chatgpt": "vivid", "bard": "short", "mscoco": "phot
 """Strategy → the word that asks for it."""
 DEFAULTS: Mapping[str, Any] = {
     "temperature": 0.5, "top_p": 0.95, "max_new_tokens": 64, "candidates": 1, "max_attempts": 3, "n_ctx": 256,
-    "n_slots": 32, "gate": "truth>=0.5",
+    "n_slots": 32,
 }  # fmt: skip
 
 
