@@ -51,7 +51,7 @@ def written(found: Mapping[str, Any], related: str, strict: str) -> str:
         ),
         "## Gates\n",
         f"Share of the pairs that a gate lets pass. `{related}` is the default for LLM rewrites and for imports, "
-        f"`{strict}` that of the embedded rewriter. Own pairs are those that pass the attribute rules; shuffled ones "
+        f"`{strict}` a strict one for small models. Own pairs are those that pass the attribute rules; shuffled ones "
         "are all, rules not asked.\n",
         _table(
             ["gate", *(kinds := list(next(iter(found["gates"].values()))))],
