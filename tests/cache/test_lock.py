@@ -88,7 +88,7 @@ def test_a_forked_child_that_outlives_its_killed_parent_holds_nothing(tmp_path):
     try:
         assert tried(tmp_path / "cache") == "refused"
         parent.kill()
-        parent.communicate()
+        parent.wait()  # not communicate: the child keeps the pipe open
         os.kill(child, 0)  # it lives
         assert tried(tmp_path / "cache") == "got it"
     finally:
