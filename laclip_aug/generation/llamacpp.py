@@ -15,6 +15,7 @@ import ctypes
 import functools
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
@@ -30,6 +31,7 @@ from laclip_aug.generation.chat import chat_renderer
 from laclip_aug.generation.local import LocalBackend, Settings, Wanted, choose_gpu_layers, refuse_unusable
 from laclip_aug.generation.models import ModelFile, resolve_model
 from laclip_aug.generation.scheduler import Feed, Scheduler
+from laclip_aug.generation.threads import faster, rows_to_try
 from laclip_aug.generation.tokens import check_byte_pieces, special_texts
 
 _STEP_TOKENS = 512
@@ -120,6 +122,7 @@ class NativeModel:
         lib, model = self.lib, self.pointer
         self.vocab = vocab = lib.llama_model_get_vocab(model)
         self.n_vocab = int(lib.llama_vocab_n_tokens(vocab))
+        self.n_params = int(lib.llama_model_n_params(model))
         self.n_ctx_train = int(lib.llama_model_n_ctx_train(model))
         width = lib.llama_model_n_embd(model) // max(1, lib.llama_model_n_head(model))
         self.cell_bytes = int(4 * lib.llama_model_n_layer(model) * lib.llama_model_n_head_kv(model) * width)
@@ -251,6 +254,18 @@ class _Decoder:
             return np.empty((0, self._n_vocab), np.float32)
         return np.ctypeslib.as_array(self._lib.llama_get_logits(self.pointer), shape=(rows, self._n_vocab))
 
+    def try_step(self, rows: int, threads: int, seconds: float) -> bool:
+        """Set the number of threads; whether a step of ``rows`` slots then ends in ``seconds``. It is undone."""
+        end = time.perf_counter() + seconds
+        late = self._lib.ggml_abort_callback(lambda _: time.perf_counter() > end)
+        self._lib.llama_set_n_threads(self.pointer, threads, threads)
+        self._lib.llama_set_abort_callback(self.pointer, late, None)
+        self._batch.n_tokens = self._arrays.fill([Feed(slot, (0,), True) for slot in range(rows)], self._lengths)
+        code = self._lib.llama_decode(self.pointer, self._batch)
+        self._lib.llama_set_abort_callback(self.pointer, self._lib.ggml_abort_callback(), None)
+        self._lib.llama_memory_clear(self._memory, False)
+        return bool(code == 0)
+
     def close(self) -> None:
         if self.pointer:
             self._lib.llama_free(self.pointer)
@@ -269,6 +284,10 @@ class LlamaCppBackend(LocalBackend):
     def _open(self) -> None:
         self._decoder = _Decoder(self._native, self.settings)
         self._scheduler = Scheduler(self._decoder, self.model, self.prompt, self.sampling)
+
+    def _try_threads(self, most: int) -> int:
+        rows = rows_to_try(self._native.n_params, self.settings.n_slots)
+        return faster(functools.partial(self._decoder.try_step, rows), most) if rows else most
 
     def _run(self, jobs: Iterator[Job]) -> Iterator[Completion]:
         return self._scheduler.run(jobs)

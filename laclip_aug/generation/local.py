@@ -6,7 +6,7 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -16,9 +16,10 @@ from laclip_aug.generation.backend import Completion, Job, Sampling
 from laclip_aug.generation.growing import Speller
 from laclip_aug.generation.models import ModelFile
 from laclip_aug.generation.sampling import check
+from laclip_aug.generation.threads import named_threads, usable_cpus
 from laclip_aug.generation.tokens import Prompter, PromptTokens, Vocabulary
 
-_DEFAULT_CONTEXT = 1024
+_DEFAULT_CONTEXT = 512
 _MOST_SEQUENCES = 256
 _MOST_PREFIXES, _FEW_PREFIXES = 32, 4
 _CUDA_BUILD = (
@@ -78,9 +79,10 @@ class LocalBackend(ABC):
         sampling: how to draw.
         adapter: a LoRA adapter for it, a GGUF file named in the same ways.
         n_slots: completions that advance together; default 16, with GPU layers 64. At most 256 with ``n_prefixes``.
-        n_ctx: tokens of one completion, prompt included; default 1024, or what the model was trained for if less.
+        n_ctx: tokens of one completion, prompt included; default 512, or what the model was trained for if less.
         n_gpu_layers: layers on the GPU, -1 for all; default all if llama-cpp-python was built with GPU support, else 0.
-        n_threads: CPU threads; default ``OMP_NUM_THREADS``, else the CPUs that this process may use.
+        n_threads: CPU threads; default ``OMP_NUM_THREADS``, else all CPUs that this process may use, or one if a model
+            of less than 500 million parameters is not faster with all of them (tried for a moment when it is loaded).
         reproducible: whether a text may depend on (model, prompt, seed) alone; default true without GPU layers.
         n_prefixes: shared prefixes that stay evaluated; default 32 (four strategies, eight prompts each), or as many
             as an eighth of the memory holds.
@@ -112,7 +114,8 @@ class LocalBackend(ABC):
     ) -> None:
         self.sampling = sampling or Sampling()
         check(self.sampling)
-        threads = n_threads if n_threads is not None else _default_threads()
+        given = n_threads if n_threads is not None else named_threads()
+        threads = usable_cpus() if given is None else given
         for option, value in (
             ("n_slots", n_slots),
             ("n_ctx", n_ctx),
@@ -129,6 +132,8 @@ class LocalBackend(ABC):
             self.settings = self._settings(n_slots, n_ctx, threads, reproducible, n_prefixes, kv_cells)
             self._prompter = Prompter(self.model, self.settings.n_ctx, self.sampling.max_new_tokens, self.model.chat())
             self._open()
+            if given is None and threads > 1:
+                self.settings = replace(self.settings, n_threads=self._try_threads(threads))
         except BaseException:
             self.model.close()
             raise
@@ -183,6 +188,10 @@ class LocalBackend(ABC):
     @abstractmethod
     def _open(self) -> None:
         """Make what runs the model, once ``settings`` are known."""
+
+    def _try_threads(self, most: int) -> int:
+        """The number of threads to go on with, at most ``most``, which were taken so far."""
+        return most
 
     @abstractmethod
     def _run(self, jobs: Iterator[Job]) -> Iterator[Completion]: ...
@@ -262,12 +271,3 @@ def refuse_unusable(model: str, properties: Mapping[str, bool]) -> None:
                 f"{model} has {what}, which this engine cannot use; take a decoder-only transformer, or serve the "
                 "model with llama-server and use the HTTP backend"
             )
-
-
-def _default_threads() -> int:
-    named = os.environ.get("OMP_NUM_THREADS", "")
-    if named.isdecimal() and int(named):
-        return int(named)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
