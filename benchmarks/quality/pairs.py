@@ -19,7 +19,7 @@ from laclip_aug.quality.checks import Candidate, reason_against
 from laclip_aug.quality.stems import shipped, stem, words_of
 
 Pairs = list[tuple[str, str]]
-MOST = 2000
+MOST = 1000
 SWAPPED = 120
 _NUMBERS = "two three four five six seven eight".split()
 

@@ -1,6 +1,6 @@
 """Which signals tell true rewrites from false ones, and what do the default gates keep?
 
-python -m benchmarks.quality.study --captions DIR
+python -m benchmarks.quality.study --captions DIR [--no-encoders]
 
 Thresholds and weights were chosen on captions whose hash falls in one half; every figure here is of the other half.
 Signals of an encoder are measured on fewer pairs of the sets that are not judged. Writes ``quality.json``,
@@ -44,7 +44,9 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--captions", type=Path, required=True, help="see benchmarks/quality/pairs.py")
+    parser.add_argument("--no-encoders", action="store_true", help="leave out the signals of a sentence encoder")
     args = parser.parse_args()
+    signals = [name for name in SIGNALS if not (args.no_encoders and any(part in name for part in ENCODED))]
     rows = [row for row in judged() if row.passes_rules]
     choose, show = ([row for row in rows if to_choose_on(row.caption) == half] for half in (True, False))
     many, few = shown_pairs(args.captions), shown_pairs(args.captions, FEW)
@@ -54,15 +56,16 @@ def main() -> None:
 
     wrong = swapped([row for row in rows if row.true])
     found: dict[str, Any] = {
-        "command": "python -m benchmarks.quality.study --captions DIR",
+        "command": "python -m benchmarks.quality.study --captions DIR" + " --no-encoders" * args.no_encoders,
         "judged": counts(judged()),
-        "signals": {name: of_signal(name, choose, show, sets(name), wrong) for name in SIGNALS},
-        "gates": {spec: of_gate(spec, show, sets(spec), wrong) for spec in gates(choose)},
+        "signals": {name: of_signal(name, choose, show, sets(name), wrong) for name in signals},
+        "gates": {spec: of_gate(spec, show, sets(spec), wrong) for spec in gates(choose, signals)},
     }
-    found["signals"]["together"] = together(choose, show)
+    if not args.no_encoders:
+        found["signals"]["together"] = together(choose, show)
     (RESULTS / "quality.json").write_text(json.dumps(found, indent=1) + "\n")
     (RESULTS / "quality.md").write_text(written(found, RELATED, STRICT), encoding="utf-8")
-    draw({name: curve(values(name, show), show) for name in SIGNALS}, RESULTS / "quality.png")
+    draw({name: curve(values(name, show), show) for name in signals}, RESULTS / "quality.png")
 
 
 def counts(rows: list[Judged]) -> dict[str, dict[str, int]]:
@@ -165,10 +168,10 @@ def together(choose: list[Judged], show: list[Judged]) -> dict[str, Any]:
     }
 
 
-def gates(choose: list[Judged]) -> list[str]:
+def gates(choose: list[Judged], signals: list[str]) -> list[str]:
     """The default gates, and what else a user may think of, with bounds from the half to choose on."""
     found = [RELATED, STRICT]
-    for name in ("words", "truth", "support", "worst-support"):
+    for name in (name for name in ("words", "truth", "support", "worst-support") if name in signals):
         for share in (FALSE_SHARE, 0.2):
             found.append(f"{name}>={bound_for(values(name, choose), choose, share):.2f}")
     return list(dict.fromkeys(found))
