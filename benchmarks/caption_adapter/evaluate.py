@@ -19,10 +19,9 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks.caption_adapter import metrics, sources
-from benchmarks.caption_adapter.rows import TAILS
 from laclip_aug.generation.backend import Backend, Completion, Job, Sampling
 from laclip_aug.generation.opening import open_backend
-from laclip_aug.rewrite.prompt import ConditionedPrompt
+from laclip_aug.rewrite.embedded import layout
 from laclip_aug.rewrite.rewriter import LLMAugmenter
 
 TEST, SETTINGS = 500, 300
@@ -76,13 +75,6 @@ class Counted:
 
     def close(self) -> None:
         self.inner.close()
-
-
-def layout() -> ConditionedPrompt:
-    """The prompt that the rows of the training have."""
-    return ConditionedPrompt(
-        dict.fromkeys(TAILS, "<|im_start|>"), {s: f"<|im_end|>{word}" for s, word in TAILS.items()}, lead=" "
-    )
 
 
 def open_model(path: Path, temperature: float, top_p: float, n_slots: int = 32) -> Counted:

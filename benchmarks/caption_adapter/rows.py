@@ -15,8 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from laclip_aug.rewrite.embedded import WORDS
+
 START, END = 1, 2
-TAILS = {"chatgpt": " vivid", "bard": " short", "mscoco": " photo", "human": " free"}
+TAILS = {strategy: f" {word}" for strategy, word in WORDS.items()}
 """The word that stands for a strategy; each is one token."""
 
 Encode = Callable[[str], list[int]]

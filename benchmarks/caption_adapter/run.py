@@ -23,11 +23,12 @@ from transformers import AutoTokenizer
 from benchmarks.caption_adapter import evaluate, export, near, report, sources, train, written
 from benchmarks.caption_adapter.rows import Encode, Pair, Row, row
 from benchmarks.caption_adapter.transplant import Donors, transplant
+from laclip_aug.rewrite.embedded import DEFAULTS
 
 OWN_PAIRS = Path(__file__).parent / "pairs.jsonl"
 NAME = "smollm2-rewriter-lora"
-DRAWING = {"temperature": 0.7, "top_p": 0.95}
-OPTIONS = {"max_attempts": 3, "candidates": 1, "gate": "likelihood>=-0.35 truth>=0.3"}
+DRAWING = {name: DEFAULTS[name] for name in ("temperature", "top_p")}
+OPTIONS = {name: DEFAULTS[name] for name in ("max_attempts", "candidates", "gate")}
 
 
 @dataclass(frozen=True)

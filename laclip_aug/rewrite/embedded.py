@@ -20,12 +20,12 @@ from laclip_aug.rewrite.prompt import ConditionedPrompt
 MODEL = "smollm2"
 WEIGHTS = Path(__file__).parent / "weights"
 FILE = "smollm2-rewriter-lora.gguf"
-SHA256 = "93549b9d2cb301ec110e5849f8d799ecd4a6e385e52b6da21386a37b3ae532b1"
+SHA256 = "a42bbe004bcce89866568280dfa447bd961e62f41c80214e5573f5716d59d32a"
 WORDS: Mapping[str, str] = {"chatgpt": "vivid", "bard": "short", "mscoco": "photo", "human": "free"}
 """Strategy → the word that asks for it."""
 DEFAULTS: Mapping[str, Any] = {
-    "temperature": 0.5, "top_p": 0.95, "max_new_tokens": 64, "candidates": 1, "max_attempts": 3, "n_ctx": 256,
-    "n_slots": 32,
+    "temperature": 0.4, "top_p": 0.95, "max_new_tokens": 64, "candidates": 1, "max_attempts": 4,
+    "gate": "likelihood>=-0.35 truth>=0.3", "n_ctx": 256, "n_slots": 32,
 }  # fmt: skip
 
 
