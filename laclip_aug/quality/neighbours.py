@@ -26,7 +26,7 @@ class NGrams(Signal):
     """Cosine of the two texts' character n-grams (hashed, projected), about -0.2 to 1."""
 
     def __init__(self) -> None:
-        self._embed = _Embedding()
+        self._embed = Embedding()
 
     def measure(self, pairs: Sequence[TextPair]) -> list[float]:
         """The cosine of each pair; 0 if either text has no letter."""
@@ -41,7 +41,7 @@ class Rank(Signal):
     needs = "texts"
 
     def __init__(self) -> None:
-        self._embed = _Embedding()
+        self._embed = Embedding()
 
     def measure(self, pairs: Sequence[TextPair]) -> list[float]:
         """The place of each pair's caption among the distinct captions of ``pairs``."""
@@ -60,7 +60,7 @@ class Neighbours(Signal):
     needs = "texts"
 
     def __init__(self) -> None:
-        self._embed = _Embedding()
+        self._embed = Embedding()
 
     def measure(self, pairs: Sequence[TextPair]) -> list[float]:
         """The greatest cosine with one of the ten nearest that stand before it; 0 if none of them does."""
@@ -73,8 +73,12 @@ class Neighbours(Signal):
         return found
 
 
-class _Embedding:
-    """Texts to unit vectors ``[n, 256]``."""
+class Embedding:
+    """Texts to unit vectors ``[n, 256]``; zeros where there is no letter.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
 
     def __init__(self) -> None:
         try:

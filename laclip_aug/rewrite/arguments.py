@@ -31,7 +31,13 @@ def add_llm_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[STRATEGY=]PATH",
         help="own example pairs: .jsonl, .tsv, a COCO captions .json, or a LaCLIP .py file; may be repeated",
     )
-    what.add_argument("--variants", type=int, metavar="N", help="fixed prompts per strategy (default: 8)")
+    what.add_argument(
+        "--variants",
+        type=_number_or_name,
+        metavar="N|nearest",
+        help="fixed prompts per strategy (default: 8), or for each caption the three pairs most like it, which costs "
+        "several times as much: each caption's prompt is read anew",
+    )
     draw = parser.add_argument_group("how to draw and what to accept")
     draw.add_argument("--temperature", type=float, metavar="T", help="default: 0.9, smollm2: 0.5; 0 is greedy")
     draw.add_argument("--top-p", type=float, metavar="P", help="default: 0.95")
@@ -80,3 +86,7 @@ def add_llm_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=JSON",
         help="a further field of each request, or KEY= to leave one out; may be repeated",
     )
+
+
+def _number_or_name(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdecimal() else text

@@ -12,6 +12,7 @@ from laclip_aug.rewrite.prompt import ConditionedPrompt, InContextPrompt, Prompt
 
 PROMPTS = ("in-context", "chat")
 DEFAULT_VARIANTS = 8
+NEAREST = "nearest"
 _NAME = re.compile(r"[\w-]+")
 
 Examples = Mapping[str, Sequence[Pair]] | Sequence[str] | str
@@ -20,7 +21,7 @@ Examples = Mapping[str, Sequence[Pair]] | Sequence[str] | str
 def choose_prompt(
     prompt: Prompt | str | None = None,
     strategies: Sequence[str] | None = None,
-    variants: int | None = None,
+    variants: int | str | None = None,
     examples: Examples | None = None,
 ) -> Prompt:
     """The prompt layout for ``strategies``; for the arguments see ``LLMAugmenter``.
@@ -32,6 +33,7 @@ def choose_prompt(
         UnknownNameError: a layout or a strategy is not known; suggests the nearest.
         ConfigurationError: options that do not go together.
         InputError: an examples file cannot be read.
+        MissingExtraError: ``variants`` is ``"nearest"``, and what that needs is not installed.
     """
     if prompt is not None and not isinstance(prompt, str):
         if variants is not None or examples is not None:
@@ -47,6 +49,12 @@ def choose_prompt(
         if name not in pairs and name not in STRATEGIES:
             raise UnknownNameError("strategy", name, {*STRATEGIES, *pairs})
     own = {name: pairs[name] if name in pairs else builtin_pairs(name) for name in names}
+    if isinstance(variants, str):
+        if variants != NEAREST:
+            raise ConfigurationError(f"variants is {variants!r}; give a number of prompts, or {NEAREST}")
+        from laclip_aug.rewrite.nearest import NearestPrompt
+
+        return NearestPrompt(own, chat=prompt == "chat")
     return InContextPrompt(own, DEFAULT_VARIANTS if variants is None else variants, chat=prompt == "chat")
 
 

@@ -73,7 +73,12 @@ class Prompt(Protocol):
     """A layout with its data: makes the job for a caption, and says what the job's prompt showed."""
 
     strategies: tuple[str, ...]
-    variants: int
+
+    def variant(self, strategy: str, caption: str, place: int, attempt: int) -> int:
+        """Which of the strategy's prompts ``caption`` gets for its text ``place``; neither order nor neighbours matter.
+
+        A further text of the same strategy, and a further attempt, may see other examples.
+        """
 
     def job(self, strategy: str, variant: int, shown: str, seed: int, tag: Hashable) -> Job:
         """The completion to ask for; ``shown`` comes from :func:`shown_caption`."""
@@ -119,9 +124,14 @@ class InContextPrompt:
             for strategy, own in pairs.items()
             for variant in range(variants)
         }
-        self._prefixes = {key: self._prefix(shown) for key, shown in self._examples.items()}
+        self._prefixes = {key: self.prefix(shown) for key, shown in self._examples.items()}
 
-    def _prefix(self, pairs: Sequence[Pair]) -> str:
+    def variant(self, strategy: str, caption: str, place: int, attempt: int) -> int:
+        """A hash of all it is given."""
+        return derive("variant", strategy, caption, place, attempt) % self.variants
+
+    def prefix(self, pairs: Sequence[Pair]) -> str:
+        """The prompt up to the caption, with ``pairs`` as examples."""
         if self.chat:
             return "\n\n".join([CHAT_INSTRUCTION, *(f"Caption: {p.caption}\nRewrite: {p.rewrite}" for p in pairs)])
         return "\n\n".join([INSTRUCTION, *(f"{p.caption} => {p.rewrite}" for p in pairs)])
@@ -140,7 +150,7 @@ class InContextPrompt:
         return {
             "layout": "chat" if self.chat else "in-context",
             "variants": self.variants,
-            "prompt_sha256": _sha256([parts, self._lead, self._tail, self.chat]),
+            "promptsha256_of": sha256_of([parts, self._lead, self._tail, self.chat]),
         }
 
 
@@ -155,8 +165,6 @@ class ConditionedPrompt:
     Raises:
         ConfigurationError: no strategy, or a strategy without a tail.
     """
-
-    variants = 1
 
     def __init__(self, prefixes: Mapping[str, str], tail: str | Mapping[str, str], lead: str = "") -> None:
         if not prefixes:
@@ -178,6 +186,10 @@ class ConditionedPrompt:
                 raise UnknownNameError("strategy", strategy, self._prefixes)
         return ConditionedPrompt({s: self._prefixes[s] for s in strategies}, self._tails, self._lead)
 
+    def variant(self, strategy: str, caption: str, place: int, attempt: int) -> int:
+        """There is one."""
+        return 0
+
     def job(self, strategy: str, variant: int, shown: str, seed: int, tag: Hashable) -> Job:
         """The completion to ask for; ``shown`` comes from :func:`shown_caption`."""
         prefix, tail = self._prefixes[strategy], self._tails[strategy]
@@ -190,16 +202,9 @@ class ConditionedPrompt:
     def describe(self) -> dict[str, Any]:
         """Layout, variants and prompt hash, for a manifest."""
         parts = [[strategy, prefix, self._tails[strategy]] for strategy, prefix in self._prefixes.items()]
-        return {"layout": "conditioned", "variants": 1, "prompt_sha256": _sha256([parts, self._lead])}
+        return {"layout": "conditioned", "variants": 1, "promptsha256_of": sha256_of([parts, self._lead])}
 
 
-def variant_of(prompt: Prompt, strategy: str, caption: str, place: int, attempt: int) -> int:
-    """Which of the strategy's variants a caption gets: a hash, so that neither order nor neighbours matter.
-
-    A further text of the same strategy, and a further attempt, may see other examples.
-    """
-    return derive("variant", strategy, caption, place, attempt) % prompt.variants
-
-
-def _sha256(parts: object) -> str:
+def sha256_of(parts: object) -> str:
+    """The SHA-256 of JSON-like ``parts``, in hexadecimal."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode("ascii")).hexdigest()

@@ -15,7 +15,7 @@ from laclip_aug.errors import ModelError
 from laclip_aug.generation.backend import Completion, Job
 from laclip_aug.quality.gate import Gate
 from laclip_aug.quality.signals import TextPair
-from laclip_aug.rewrite.prompt import Prompt, shown_caption, variant_of
+from laclip_aug.rewrite.prompt import Prompt, shown_caption
 from laclip_aug.rewrite.reply import Acceptance
 from laclip_aug.seeding import derive
 
@@ -90,7 +90,7 @@ class CaptionWork:
         plan = self.plan
         for place in self._open():
             strategy = plan.strategy(place)
-            variant = variant_of(plan.prompt, strategy, self.caption, place, self.attempt)
+            variant = plan.prompt.variant(strategy, self.caption, place, self.attempt)
             for candidate in range(plan.candidates):
                 seed = derive(plan.seed, "completion", strategy, self.caption, place, self.attempt, candidate)
                 job = plan.prompt.job(strategy, variant, self.shown, seed, (number, place, candidate))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.rewrite.choosing import choose_prompt
 from laclip_aug.rewrite.examples import STRATEGIES, Pair, builtin_pairs
-from laclip_aug.rewrite.prompt import CHAT_INSTRUCTION, ConditionedPrompt, InContextPrompt, shown_caption, variant_of
+from laclip_aug.rewrite.prompt import CHAT_INSTRUCTION, ConditionedPrompt, InContextPrompt, shown_caption
 
 THREE = [Pair("s1", "t1"), Pair("s2", "t2"), Pair("s3", "t3")]
 
@@ -53,8 +53,8 @@ def test_each_variant_shows_three_different_pairs_of_its_strategy() -> None:
 
 def test_the_variant_is_a_hash_of_the_caption_that_uses_all_variants() -> None:
     prompt = choose_prompt(variants=4)
-    chosen = [variant_of(prompt, "human", f"caption {i}", 0, 0) for i in range(200)]
-    assert chosen == [variant_of(prompt, "human", f"caption {i}", 0, 0) for i in range(200)]
+    chosen = [prompt.variant("human", f"caption {i}", 0, 0) for i in range(200)]
+    assert chosen == [prompt.variant("human", f"caption {i}", 0, 0) for i in range(200)]
     assert all(30 <= chosen.count(v) <= 70 for v in range(4))  # 50 expected, standard deviation 6
 
 
