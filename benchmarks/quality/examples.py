@@ -24,7 +24,8 @@ from typing import Any
 
 from laclip_aug import create_augmenter
 from laclip_aug.exchange.readers import CaptionInput, InputOptions
-from laclip_aug.quality.gate import conditions_of
+from laclip_aug.quality.gate import RELATED, Gate
+from laclip_aug.quality.signals import TextPair
 from laclip_aug.quality.words import novelty, words
 from laclip_aug.rewrite.examples import Pair
 
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--pool", type=Path, help='JSON lines {"captions": [...]}')
     parser.add_argument("--pairs", type=int, default=1000, help="of the pool")
     parser.add_argument("--number", type=int, default=60, help="captions")
-    parser.add_argument("--gate", default="truth>=0.4 novelty>=0.1")
+    parser.add_argument("--gates", nargs="+", default=[RELATED, "truth>=0.4 novelty>=0.1"])
     args = parser.parse_args()
     options = InputOptions(None, None, args.caption_key)
     # distinct, and spread over the file
@@ -55,24 +56,28 @@ def main() -> None:
         arms[f"8 fixed prompts, of {args.pairs} pairs"] = {"examples": pool}
         arms[f"nearest of {args.pairs} pairs"] = {"examples": pool, "variants": "nearest"}
     found = {}
-    print(f"{'examples':<34}{'texts':>6}{'rules':>8}{'gate':>8}{'words':>8}{'novelty':>9}{'CPU s':>8}")
+    print("share of the texts that the rules accept, and of all that rules and gate accept: " + "; ".join(args.gates))
+    gates = "".join(f"{f'gate {number}':>8}" for number in range(1, len(args.gates) + 1))
+    print(f"{'examples':<34}{'texts':>6}{'rules':>8}{gates}{'words':>8}{'novelty':>9}{'CPU s':>8}")
     for name, options_of_arm in arms.items():
-        figures = found[name] = measure(args.model, captions, args.gate, options_of_arm)
+        figures = found[name] = measure(args.model, captions, args.gates, options_of_arm)
         print(
-            f"{name:<34}{figures['asked']:>6}{figures['rules']:>8.1%}{figures['kept']:>8.1%}{figures['words']:>8.3f}"
-            f"{figures['novelty']:>9.3f}{figures['cpu_seconds']:>8.1f}",
+            f"{name:<34}{figures['asked']:>6}{figures['rules']:>8.1%}"
+            + "".join(f"{share:>8.1%}" for share in figures["kept"].values())
+            + f"{figures['words']:>8.3f}"
+            + f"{figures['novelty']:>9.3f}{figures['cpu_seconds']:>8.1f}",
             flush=True,
         )
-    print(json.dumps({"captions": len(captions), "gate": args.gate, "arms": found}))
+    print(json.dumps({"captions": len(captions), "arms": found}))
 
 
-def measure(model: Path, captions: list[str], gate: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What became of one attempt for each text: shares that the rules accept and that the gate keeps, of all asked."""
+def measure(model: Path, captions: list[str], gates: list[str], options: dict[str, Any]) -> dict[str, Any]:
+    """What became of one attempt for each text: shares of all asked. Means are over what the rules accept."""
     augmenter = create_augmenter(
         "llm",
         model=model,
         prompt="in-context",
-        gate=gate,
+        gate="none",
         max_attempts=1,
         n_threads=1,
         reproducible=True,
@@ -85,14 +90,15 @@ def measure(model: Path, captions: list[str], gate: str, options: dict[str, Any]
     seconds = time.monotonic() - started
     augmenter.close()
     cpu = cpu_seconds() - before
-    names = {condition.name for condition in conditions_of(gate)}
     reasons = Counter(r.reason for outcome in outcomes for r in outcome.rejections)
     accepted = [(o.caption, r.text) for o in outcomes for r in o.rewrites]
     asked = len(captions) * len(augmenter.sources)
     return {
         "asked": asked,
-        "rules": 1 - sum(number for reason, number in reasons.items() if reason not in names) / asked,
-        "kept": len(accepted) / asked,
+        "rules": len(accepted) / asked,
+        "kept": {
+            spec: sum(r is None for r in Gate(spec).judge([TextPair(*p) for p in accepted])) / asked for spec in gates
+        },
         "words": statistics.fmean([words(*pair) for pair in accepted]) if accepted else 0.0,
         "novelty": statistics.fmean([novelty(*pair) for pair in accepted]) if accepted else 0.0,
         "cpu_seconds": round(cpu, 1),

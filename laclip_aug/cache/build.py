@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rejection
+from laclip_aug.cache.browse import records
 from laclip_aug.cache.config import Config
+from laclip_aug.cache.folding import Folding, folded_config
 from laclip_aug.cache.format import INPUT_SOURCE, Counts
 from laclip_aug.cache.keys import normalise
 from laclip_aug.cache.progress import Progress
@@ -32,6 +34,7 @@ class BuildReport:
     """What one run did (``made``, ``run``), and what the cache now holds (``cache``).
 
     ``repeated`` counts input captions that were in the cache already, from an earlier run or further up in the input;
+    ``folded`` those that got the rewrites of a near-duplicate;
     ``failed`` counts by reason the captions of which nothing was stored, since they were not at fault; the next run
     asks for them again. ``recovered`` and ``dropped_bytes`` tell what the journal of a killed run held,
     ``damage`` what was wrong with it.
@@ -39,6 +42,7 @@ class BuildReport:
 
     made: int = 0
     repeated: int = 0
+    folded: int = 0
     seconds: float = 0.0
     recovered: int = 0
     dropped_bytes: int = 0
@@ -70,8 +74,9 @@ class BuildReport:
                 "is stored of them: run the same command again to ask for them again"
             )
         rate = self.made / max(self.seconds, 1e-9)
+        folded = f"{self.folded} folded onto a near-duplicate, " if self.folded else ""
         out.append(
-            f"read {self.input.rows} rows: {self.made} captions made, {self.repeated} repeated or made before, "
+            f"read {self.input.rows} rows: {self.made} captions made, {folded}{self.repeated} repeated or made before, "
             f"{sum(self.input.rejections.values())} refused"
         )
         out += [f"  {line}" for line in self.input.lines()]
@@ -102,6 +107,7 @@ def build_cache(
     shard_rows: int = 65536,
     progress: bool | None = None,
     allow_mixed: bool = False,
+    fold: float | None = None,
 ) -> BuildReport:
     """Augment every distinct caption of ``inputs`` into the cache in ``directory``; goes on where a killed run stopped.
 
@@ -118,6 +124,8 @@ def build_cache(
         seed: texts are a function of (seed, caption).
         progress: show a progress bar; ``None`` shows it on a terminal, and its state as lines in a log.
         allow_mixed: add to a cache that was built with another configuration; the manifest records both.
+        fold: give a caption that is this like an earlier one of ``inputs``, from 0.98 to 1, the rewrites of that one
+            (:mod:`laclip_aug.cache.folding`). Takes about 2 KB of memory for each caption that is not folded.
 
     Raises:
         InputError: an input cannot be read. What was made before is kept.
@@ -128,8 +136,11 @@ def build_cache(
     captions = CaptionInput([str(inputs)] if isinstance(inputs, str | Path) else inputs, options)
     n = len(augmenter.sources) if n is None else n
     config = Config.of(augmenter, seed, n)
+    if fold is not None:
+        config = folded_config(config, fold)
     with CacheWriter(directory, config, shard_rows, augmenter.provenance(), allow_mixed) as writer:
-        run = Run(writer, captions.log, max_caption_chars, progress)
+        folding = None if fold is None else Folding(fold, records(directory) if len(writer.done) else ())
+        run = Run(writer, captions.log, max_caption_chars, progress, folding)
         try:
             run.take(augmenter.outcomes(run.asked(captions), n, seed))
         finally:
@@ -140,8 +151,15 @@ def build_cache(
 class Run:
     """One run over an input: which captions to ask for, what came back, the bar and the report."""
 
-    def __init__(self, writer: CacheWriter, log: InputLog, max_chars: int, progress: bool | None) -> None:
-        self.writer, self.log, self.max_chars = writer, log, max_chars
+    def __init__(
+        self,
+        writer: CacheWriter,
+        log: InputLog,
+        max_chars: int,
+        progress: bool | None,
+        folding: Folding | None = None,
+    ) -> None:
+        self.writer, self.log, self.max_chars, self.folding = writer, log, max_chars, folding
         self.report = BuildReport(
             recovered=writer.recovered, dropped_bytes=writer.dropped_bytes, damage=writer.damage, input=log
         )
@@ -153,8 +171,19 @@ class Run:
         """The captions to augment, read a slab at a time."""
         source = iter(captions)
         while slab := list(islice(source, CHUNK)):
-            yield from (caption for caption in self.fit(slab) if caption is not None)
+            yield from self._leading(slab, self.fit(slab))
             self._show()
+
+    def _leading(self, slab: list[str], chosen: list[str | None]) -> Iterator[str]:
+        """Those of ``chosen`` that fold onto no other; a slab is folded as a whole before anything of it is asked."""
+        new = [caption for caption in chosen if caption is not None]
+        if self.folding is None:
+            return iter(new)
+        fit = [(text, caption is not None) for text, caption in zip(map(normalise, slab), chosen, strict=True)]
+        fit = [(text, is_new) for text, is_new in fit if is_new or not self.unfit(text)]
+        held = self.folding.hold([text for text, _ in fit], [is_new for _, is_new in fit])
+        self.pending -= {text for (text, _), waits in zip(fit, held, strict=True) if waits}
+        return iter([text for (text, is_new), waits in zip(fit, held, strict=True) if is_new and not waits])
 
     def fit(self, slab: list[str]) -> list[str | None]:
         """Each caption normalised, or ``None`` if it is known to the cache or no augmenter should see it."""
@@ -183,14 +212,21 @@ class Run:
                     "answered before; nothing of it was stored: report this to the augmenter's author"
                 )
             self.pending.remove(outcome.caption)
-            if outcome.failed:
-                self.report.fail(outcome)
-                continue
-            record = storable(outcome)
-            self.writer.add(record)
-            self.report.made += 1
-            self.report.run.add(record)
-            self._show()
+            if record := self._store(outcome):
+                self.report.made += 1
+                self.report.run.add(record)
+                self._show()
+            for folded in () if self.folding is None else self.folding.released(outcome):
+                self.report.folded += self._store(folded) is not None
+
+    def _store(self, outcome: Outcome) -> Outcome | None:
+        """Add it to the cache, or count it as failed."""
+        if outcome.failed:
+            self.report.fail(outcome)
+            return None
+        record = storable(outcome)
+        self.writer.add(record)
+        return record
 
     def finish(self, files: list[str]) -> BuildReport:
         """Commit, compile the lookup, and report."""
@@ -199,6 +235,8 @@ class Run:
                 f"the augmenter gave no result for {len(self.pending)} captions, such as {min(self.pending)[:80]!r}; "
                 "what it gave is stored: report this to the augmenter's author, and run the same command again"
             )
+        for folded in () if self.folding is None else self.folding.rest(lambda: records(self.writer.directory)):
+            self.report.folded += self._store(folded) is not None
         self.report.seconds = time.monotonic() - self.started
         entry: dict[str, Any] = {"rows": self.log.rows, "rejections": dict(self.log.rejections.most_common())}
         if self.report.failed:

@@ -49,6 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         action="store_true",
         help="add to a cache that was built with another configuration; the manifest records both",
     )
+    parser.add_argument(
+        "--fold",
+        type=float,
+        metavar="0.98",
+        help="give a caption that is nearly an earlier one (cosine of character n-grams; colours, numbers and negation "
+        "equal) the rewrites of that one; from 0.98 to 1 (default: only identical captions share)",
+    )
     add_augmenter_arguments(parser, argv)
 
 
@@ -113,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
             max_caption_chars=args.max_caption_chars,
             shard_rows=args.shard_rows,
             allow_mixed=args.allow_mixed,
+            fold=args.fold,
         )
     finally:
         augmenter.close()

@@ -144,6 +144,7 @@ def _info(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     from laclip_aug.cache.browse import find, head, sample
+    from laclip_aug.cache.folding import FOLDED, leader_of
     from laclip_aug.errors import CacheMissError, ConfigurationError
 
     chosen = [name for name in ("caption", "head", "sample") if getattr(args, name) is not None]
@@ -165,8 +166,12 @@ def _show(args: argparse.Namespace) -> int:
         print(record.caption)
         for rewrite in record.rewrites:
             print(f"  {rewrite.source}: {rewrite.text}")
+        leader = leader_of(record)
+        if leader is not None:
+            print(f"  folded onto: {leader}")
         for rejection in record.rejections:
-            print(f"  {rejection.source}, rejected, {rejection.reason}: {rejection.text}")
+            if rejection.reason != FOLDED:
+                print(f"  {rejection.source}, rejected, {rejection.reason}: {rejection.text}")
     return 0
 
 

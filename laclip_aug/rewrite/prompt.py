@@ -150,7 +150,7 @@ class InContextPrompt:
         return {
             "layout": "chat" if self.chat else "in-context",
             "variants": self.variants,
-            "promptsha256_of": sha256_of([parts, self._lead, self._tail, self.chat]),
+            "prompt_sha256": sha256_of([parts, self._lead, self._tail, self.chat]),
         }
 
 
@@ -202,7 +202,7 @@ class ConditionedPrompt:
     def describe(self) -> dict[str, Any]:
         """Layout, variants and prompt hash, for a manifest."""
         parts = [[strategy, prefix, self._tails[strategy]] for strategy, prefix in self._prefixes.items()]
-        return {"layout": "conditioned", "variants": 1, "promptsha256_of": sha256_of([parts, self._lead])}
+        return {"layout": "conditioned", "variants": 1, "prompt_sha256": sha256_of([parts, self._lead])}
 
 
 def sha256_of(parts: object) -> str:

@@ -51,8 +51,8 @@ class PromptOptions:
     ``strategies`` are the manners of rewriting, in the order in which ``augment`` cycles through them. ``prompt`` is
     ``"in-context"`` (the paper's), ``"chat"`` for instruct models, or a :class:`~laclip_aug.rewrite.prompt.Prompt`;
     ``variants`` the number of fixed prompts per strategy, or ``"nearest"``: each caption's own, of the pairs most like
-    it, which share no prefix (:mod:`laclip_aug.rewrite.nearest`). ``examples`` are own meta-input-output pairs: files (see
-    ``pairs_from_file``), each a path or ``STRATEGY=PATH``, or a mapping from strategies to pairs.
+    it, which share no prefix (:mod:`laclip_aug.rewrite.nearest`). ``examples`` are own meta-input-output pairs: files
+    (see ``pairs_from_file``), each a path or ``STRATEGY=PATH``, or a mapping from strategies to pairs.
     """
 
     strategies: Sequence[str] | str | None = None
