@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -100,8 +101,10 @@ def read_rows(directory: Path, shard: Shard, wanted: Sequence[int]) -> Iterator[
     if not wanted:
         return
     file = _opened(directory, shard)
-    for number in wanted:
-        yield _record(file.read_row_group(number // _BATCH).slice(number % _BATCH, 1).to_pylist()[0])
+    for group, numbers in groupby(wanted, lambda number: number // _BATCH):
+        rows = file.read_row_group(group)
+        for number in numbers:
+            yield _record(rows.slice(number % _BATCH, 1).to_pylist()[0])
 
 
 def salvage(path: Path) -> tuple[list[Outcome], list[dict[str, Any]], int | None]:

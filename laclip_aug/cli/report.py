@@ -1,0 +1,62 @@
+"""How good a cache is, on one page: counts, lengths, signals, rejections, words, and samples to read.
+
+examples:
+  laclip-aug report rewrites
+  laclip-aug report rewrites --gate "truth>=0.5 novelty>=0.1" --out strict.html
+  laclip-aug report rewrites --json > report.json
+
+The page is one file without scripts, to be opened in any browser, kept or sent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Add the options of ``laclip-aug report``."""
+    parser.add_argument("directory", metavar="CACHE", help="the directory of the cache; a build may be under way")
+    parser.add_argument("--out", metavar="FILE", help="where to write the page (default: CACHE-report.html, here)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON instead, or write them to --out")
+    parser.add_argument(
+        "--gate",
+        metavar="SPEC",
+        help="show this gate's lines; its signals are measured (default: the cache's own gate)",
+    )
+    parser.add_argument(
+        "--sample", type=int, default=5000, metavar="N", help="captions that are measured, at random (default: 5000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample (default: 0)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page, or the JSON."""
+    from laclip_aug.cache.report import report_of
+    from laclip_aug.errors import ConfigurationError
+    from laclip_aug.exchange.addresses import local_directory
+    from laclip_aug.exchange.files import replace_file
+
+    if args.sample < 1:
+        raise ConfigurationError(f"--sample must be at least 1, not {args.sample}")
+    directory = Path(local_directory(args.directory))
+    out = None if args.out is None else Path(args.out)
+    if out is not None and not out.parent.is_dir():
+        raise ConfigurationError(f"--out {out}: there is no folder {out.parent}; make it first")
+    report = report_of(directory, args.gate, args.sample, args.seed)
+    name = directory.resolve().name
+    if args.json:
+        text = json.dumps(report, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+        if out is None:
+            print(text, end="")
+            return 0
+    else:
+        from laclip_aug.cache.page import page_of
+
+        text = page_of(report, name)
+        out = out or Path(f"{name}-report.html")
+    replace_file(out, text.encode("utf-8"))
+    print(f"{out}: {report['sample']['captions']} of {report['sample']['of']} captions measured")
+    return 0
