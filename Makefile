@@ -18,6 +18,7 @@ quickstart: $(VENV)/.quickstart
 # One thread a process: tests start processes of their own, and more threads than cores slow each other down.
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.dev lint
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || { echo "no Chromium, with which a test looks at a report; on Debian: apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev

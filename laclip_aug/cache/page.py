@@ -17,6 +17,7 @@ from laclip_aug.quality.stems import FUNCTION_WORDS, stem, stems_of, words_of
 from laclip_aug.version import __version__
 
 TEMPLATE = "page.html"
+_KEPT = " \n\u200c\u200d"  # zero-width (non-)joiners shape Persian, Hindi and emoji
 
 
 def page_of(report: Mapping[str, Any], title: str) -> str:
@@ -47,7 +48,7 @@ def page_of(report: Mapping[str, Any], title: str) -> str:
 
 def visible(text: object) -> str:
     """``text`` with what cannot be seen, or would reorder the page, shown as its code: ``\\u202e`` as ``U+202E``."""
-    return "".join(c if c.isprintable() or c in " \n" else f"⟨U+{ord(c):04X}⟩" for c in str(text))
+    return "".join(c if c.isprintable() or c in _KEPT else f"⟨U+{ord(c):04X}⟩" for c in str(text))
 
 
 def marked(text: str, other: str) -> Iterator[tuple[str, bool]]:

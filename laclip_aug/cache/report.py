@@ -17,7 +17,7 @@ import numpy as np
 
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cache.browse import sample, snapshot
-from laclip_aug.cache.config import Config
+from laclip_aug.cache.config import Config, as_json
 from laclip_aug.cache.folding import leader_of
 from laclip_aug.cache.format import INPUT_SOURCE
 from laclip_aug.quality.cliptokens import clip_token_count
@@ -79,7 +79,10 @@ def report_of(directory: str | Path, spec: str | None = None, count: int = SAMPL
             text.values[reference] = value
     return {
         "report": 1,
-        "cache": {"configs": [asdict(config) for config in now.manifest.configs], "unfinished": now.journal.size},
+        "cache": {
+            "configs": [as_json(asdict(config)) for config in now.manifest.configs],
+            "unfinished": now.journal.size,
+        },
         "counts": {**asdict(now.counts), "acceptance": now.counts.acceptance},
         "sample": {
             "captions": len(chosen),

@@ -78,9 +78,11 @@ def test_the_commands_of_the_table_run_as_printed(folder: Path) -> None:
         ("cache", "import"),
         ("cache", "info"),
         ("cache", "verify"),
+        ("report", "rewrites"),
     }
     for line in commands:
-        small = {"eda": "--synonyms builtin", "rewrites": "--model model.gguf " + SMALL["laclip-aug build"]}
+        llm = "--model model.gguf " + SMALL["laclip-aug build"]
+        small = {"eda": "--synonyms builtin", "rewrites": llm, "folded": llm}
         extra = next(
             (small[name] for name in small if line.startswith("laclip-aug build") and f"--cache {name}" in line), ""
         )
