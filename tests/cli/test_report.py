@@ -39,10 +39,10 @@ MARK = "default-src 'none'"
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of captions like a web crawl's, texts and refusals of the same kind."""
-    directory = tmp_path_factory.mktemp("report") / "<b>cache & co</b>"
+    directory = tmp_path_factory.mktemp("report") / "<b>cache & co"
     describe = {"model": "<script>document.title='owned'</script>", "gate": {"spec": "kept>=0.3 novelty>=0.1"}}
     with CacheWriter(directory, Config("llm", "x", 0, 2, (SOURCE, "human"), describe)) as writer:
-        captions = [f"{caption} {number}" for number, caption in enumerate(HOSTILE * 3)]
+        captions = [f"{caption} {number}" for number, caption in enumerate(HOSTILE)]
         writer.new(captions)
         for number, caption in enumerate(captions):
             texts = (
@@ -105,12 +105,13 @@ def test_what_a_browser_makes_of_the_page_without_its_lock(page: Path, tmp_path:
     assert source.count(MARK) == 1
     unlocked = tmp_path / "unlocked.html"
     unlocked.write_text(source.replace(MARK, "img-src data: 'self'"), encoding="utf-8")
-    shown = Page(look(unlocked, tmp_path / "profile", "--dump-dom"))
+    dumped = look(unlocked, tmp_path / "profile", "--dump-dom")
+    shown = Page(dumped)
     tags = [tag for tag, _ in shown.elements]
     assert not {"script", "iframe", "object", "embed", "link", "form", "svg"} & set(tags)
     assert [attribute for _, own in shown.elements for attribute in own if attribute.startswith("on")] == []
     assert tags.count("h1") == 1 and tags.count("title") == 1
-    assert "owned" not in source.split("</title>")[0].split("<title>")[1]
+    assert "<title>&lt;b&gt;cache &amp; co: report</title>" in dumped  # no script has set another
     assert all(address.startswith("#") for address in shown.all("href"))
     images = shown.all("src")
     assert len(images) >= 9 and all(image.startswith("data:image/svg+xml;base64,") for image in images)
@@ -125,9 +126,6 @@ def test_plots_are_well_formed_images_in_which_nothing_runs(page: Path) -> None:
         root = xml.etree.ElementTree.fromstring(base64.b64decode(address.split(",")[1]))
         names = {element.tag.rpartition("}")[2] for element in root.iter()}
         assert "script" not in names and "text" in names
-        assert all(
-            str(text).strip() for text in (element.text for element in root.iter() if element.tag.endswith("}text"))
-        )
 
 
 def test_a_screenshot_shows_the_plots(page: Path, tmp_path: Path) -> None:
@@ -157,7 +155,7 @@ def test_the_page_is_named_after_the_cache(
     shutil.copytree(directory, plain)
     monkeypatch.chdir(tmp_path)
     assert main(["report", "rewrites", "--sample", "5"]) == 0
-    assert capsys.readouterr().out == "rewrites-report.html: 5 of 24 captions measured\n"
+    assert capsys.readouterr().out == "rewrites-report.html: 5 of 8 captions measured\n"
     assert (tmp_path / "rewrites-report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
