@@ -3,10 +3,14 @@
 A served model answers thousands of captions a second only if somebody asks that fast. The stub is a bare asyncio
 protocol in a process of its own that reads the request's JSON and answers at once; the alternative, which tells what
 the stub can take, is a bare asyncio client that writes one prepared request again and again and reads nothing of the
-answers. The two take turns. With ``--slots`` the stub makes so many answers at a time, as a real server does; on a busy
-machine this is the fairer question, since stub and clients then do not fight for the same cores.
+answers. The two take turns. With ``--slots`` the stub makes so many answers at a time, each in ``--delay`` seconds, as
+a real server does: it can take ``slots / delay`` requests a second.
 
-    python benchmarks/servers.py --requests 20000 --concurrency 1000 --slots 110
+    python benchmarks/servers.py --requests 20000 --concurrency 500 --core 1 --stub-core 0 --slots 110
+
+A process gets a fraction of a busy core, and the rates then are those of the fraction: the first line says which. On
+Linux a session of its own with ``echo -20 > /proc/self/autogroup`` gets most of a core for a short run; ``nice`` does
+not help against programs of other sessions.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import re
 import statistics
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, ClassVar
 
@@ -111,32 +115,41 @@ class Bare(asyncio.Protocol):
             self.ask()
 
 
-async def bare(port: int, requests: int, concurrency: int) -> float:
+def free_share(seconds: float = 0.5) -> float:
+    """The share of a core that this process gets when it wants all of it."""
+    started, used = time.perf_counter(), time.process_time()
+    while time.perf_counter() < started + seconds:
+        pass
+    return (time.process_time() - used) / (time.perf_counter() - started)
+
+
+async def bare(port: int, requests: int, concurrency: int) -> None:
     message = {"role": "user", "content": PREFIX + "Caption: a dog 12345\nRewrite:"}
     body = json.dumps({"model": "stub", "messages": [message], "max_tokens": 77, "seed": 12345}).encode()
     request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     Bare.left, done = requests, [asyncio.Event() for _ in range(concurrency)]
-    loop, started = asyncio.get_running_loop(), time.perf_counter()
     for event in done:
-        await loop.create_connection(partial(Bare, request, event), "127.0.0.1", port)
+        await asyncio.get_running_loop().create_connection(partial(Bare, request, event), "127.0.0.1", port)
     await asyncio.gather(*(event.wait() for event in done))
-    return requests / (time.perf_counter() - started)
 
 
-def ours(port: int, requests: int, concurrency: int) -> float:
+def ours(port: int, requests: int, concurrency: int) -> None:
     def jobs() -> Iterator[Job]:
         for number in range(requests):
             yield Job(PREFIX, "Caption: ", f"a dog {number}", "\nRewrite:", number, chat=True)
 
     backend = HTTPBackend(f"http://127.0.0.1:{port}/v1", "stub", concurrency=concurrency)
-    started, used = time.perf_counter(), time.process_time()
     answered = sum(1 for completion in backend.complete(jobs()) if completion.finish == "stop")
-    seconds, used = time.perf_counter() - started, time.process_time() - used
     backend.close()
-    print(f"HTTPBackend: {1e6 * used / requests:.0f} us of CPU a request: {requests / used:.0f} a core-second")
     if answered != requests:
         raise SystemExit(f"{answered} of {requests} were answered; the figures would mean nothing")
-    return requests / seconds
+
+
+def timed(run: Callable[[], None], requests: int) -> tuple[float, float]:
+    """Requests a second, and microseconds of this process's CPU time a request."""
+    started, used = time.perf_counter(), time.process_time()
+    run()
+    return requests / (time.perf_counter() - started), 1e6 * (time.process_time() - used) / requests
 
 
 def main() -> None:
@@ -155,15 +168,19 @@ def main() -> None:
     if args.core is not None:
         os.sched_setaffinity(0, {args.core})
     address = port.get()
-    rates: dict[str, list[float]] = {"bare asyncio client": [], "HTTPBackend": []}
+    print(f"this process gets {free_share():.0%} of its core")
+    runs: dict[str, list[tuple[float, float]]] = {"bare asyncio client": [], "HTTPBackend": []}
+    given = address, args.requests, args.concurrency
     for _ in range(args.runs):
-        rates["bare asyncio client"].append(asyncio.run(bare(address, args.requests, args.concurrency)))
-        rates["HTTPBackend"].append(ours(address, args.requests, args.concurrency))
+        runs["bare asyncio client"].append(timed(lambda: asyncio.run(bare(*given)), args.requests))
+        runs["HTTPBackend"].append(timed(lambda: ours(*given), args.requests))
     stub.terminate()
-    medians = {name: statistics.median(found) for name, found in rates.items()}
-    for name, rate in medians.items():
-        print(f"{name:22} {rate:8.0f} requests/s   {rate / medians['bare asyncio client']:.2f}")
-    print(json.dumps({"options": vars(args), "requests_per_second": rates}))
+    ratios = [mine[0] / plain[0] for plain, mine in zip(*runs.values(), strict=True)]
+    for name, found in runs.items():
+        rate, cost = (statistics.median(column) for column in zip(*found, strict=True))
+        print(f"{name:22} {rate:8.0f} requests/s   {cost:4.0f} us of CPU a request")
+    print(f"ratio {statistics.median(ratios):.2f} (median of {args.runs}; {min(ratios):.2f} to {max(ratios):.2f})")
+    print(json.dumps({"options": vars(args), "requests_per_second_and_cpu_us": runs}))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from urllib.parse import urlsplit
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
@@ -19,11 +19,7 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.IGNORECASE)
 _CLOSES = re.compile(rb"\r\nconnection:[^\r\n]*close", re.IGNORECASE)
 _STATUS = re.compile(rb"HTTP/1\.([01]) (\d{3})")
 _MOST_BYTES = 64 * 2**20
-
-
-@lru_cache(maxsize=1)
-def _trusted() -> ssl.SSLContext:
-    return ssl.create_default_context()
+_READ_BYTES = 8192
 
 
 class ConnectionBroken(OSError):
@@ -48,15 +44,20 @@ class Answer:
         return found[1].decode("latin-1").strip() if found else ""
 
 
-class Connection(asyncio.Protocol):
-    """Requests one after another to one server; it connects when it is first asked and again after a break."""
+class Connection(asyncio.BufferedProtocol):
+    """Requests one after another to one server; it connects when it is first asked and again after a break.
 
-    def __init__(self, base_url: str) -> None:
+    It reads into a buffer of its own: asyncio's plain protocol maps and unmaps 256 KiB for each answer. For ``https``
+    ``trusted`` says whose certificates are believed.
+    """
+
+    def __init__(self, base_url: str, trusted: ssl.SSLContext | None) -> None:
         parts = urlsplit(base_url)
-        self._secure = parts.scheme == "https"
-        self._host, self._port = parts.hostname or "", parts.port or (443 if self._secure else 80)
+        self._trusted = trusted if parts.scheme == "https" else None
+        self._host, self._port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         self._path, self._name = parts.path, parts.netloc
         self._transport: asyncio.Transport | None = None
+        self._read = bytearray(_READ_BYTES)
         self._data = bytearray()
         self._waiting: asyncio.Future[Answer] | None = None
 
@@ -84,8 +85,7 @@ class Connection(asyncio.Protocol):
     async def _exchange(self, request: bytes, timeout: float) -> Answer:
         loop = asyncio.get_running_loop()
         if self._transport is None or self._transport.is_closing():
-            context = _trusted() if self._secure else None
-            opening = loop.create_connection(lambda: self, self._host, self._port, ssl=context)
+            opening = loop.create_connection(lambda: self, self._host, self._port, ssl=self._trusted)
             await asyncio.wait_for(opening, timeout)
         if self._transport is None:
             raise ConnectionBroken("the connection was closed at once")
@@ -111,9 +111,13 @@ class Connection(asyncio.Protocol):
         """See asyncio."""
         self._transport = transport  # type: ignore[assignment]
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:
         """See asyncio."""
-        self._data += data
+        return self._read
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See asyncio."""
+        self._data += memoryview(self._read)[:nbytes]
         if len(self._data) > _MOST_BYTES:
             self._break("the answer is over 64 MiB")
         elif answer := self._whole(ended=False):
@@ -185,3 +189,15 @@ def _unchunked(data: bytearray, at: int) -> bytes | None:
         body += data[end + 2 : end + 2 + size]
         at = end + 2 + size + 2
     return None
+
+
+def make_room(connections: int) -> None:
+    """Let this process open that many files more, as far as it is allowed to."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = connections + 256
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

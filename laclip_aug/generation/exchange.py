@@ -8,13 +8,14 @@ import math
 import os
 import queue
 import re
+import ssl
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
 from laclip_aug.errors import BackendError
 from laclip_aug.generation.backend import Completion, Job
-from laclip_aug.generation.connection import Connection
+from laclip_aug.generation.connection import Connection, make_room
 from laclip_aug.generation.requests import Requests
 from laclip_aug.seeding import generator
 
@@ -33,6 +34,7 @@ _LASTING = {
     410: "this address or model is gone: check both",
     501: "the server cannot do this: check the address; one for chat models alone needs --prompt chat",
 }
+_UNTRUSTED = "Name a file with the certificate of who signed it in the environment variable SSL_CERT_FILE"
 _QUOTA = re.compile(r"insufficient[_ ](?:quota|balance|funds|credits?)|billing|payment required", re.IGNORECASE)
 _CHAT_ONLY = re.compile(r"chat[ _-]?(?:model|completion|endpoint|only)|chat/completions", re.IGNORECASE)
 _logger = logging.getLogger(__name__)
@@ -57,6 +59,8 @@ class Exchange:
     ) -> None:
         self._urls, self._requests, self._key_env = base_urls, requests, key_env
         self._concurrency, self._retries, self._backoff, self._timeout = concurrency, retries, backoff, timeout
+        secure = any(url.startswith("https:") for url in base_urls)
+        self._trusted = ssl.create_default_context() if secure else None
         self._loop = asyncio.new_event_loop()
         self._inbox: queue.SimpleQueue[list[Result]] = queue.SimpleQueue()
         self._arrived: list[Result] = []
@@ -68,7 +72,7 @@ class Exchange:
 
     def run(self) -> None:
         """Serve until :meth:`stop`."""
-        _make_room(self._concurrency)
+        make_room(self._concurrency)
         try:
             self._loop.run_until_complete(self._serve())
         except BaseException as error:  # the asking thread waits for an answer
@@ -112,7 +116,7 @@ class Exchange:
 
     async def _work(self, url: str) -> None:
         """A connection's life: one request after another; it sleeps while there is none."""
-        connections = {url: Connection(url)}
+        connections = {url: Connection(url, self._trusted)}
         try:
             while True:
                 while not self._wanted:
@@ -154,10 +158,12 @@ class Exchange:
             delay = None
             base = self._urls[(self._urls.index(home) + attempt) % len(self._urls)]  # another, if one fails
             if base not in connections:
-                connections[base] = Connection(base)
+                connections[base] = Connection(base, self._trusted)
             try:
                 answer = await connections[base].post(path, self._headers(), body, self._timeout)
                 code, data = answer.status, answer.body
+            except ssl.SSLCertVerificationError as error:
+                raise BackendError(f"{base}: {error}. {_UNTRUSTED}") from error
             except (OSError, asyncio.TimeoutError) as error:
                 # The text of a transport error names addresses, not headers.
                 problem = f"{type(error).__name__}: {error}"
@@ -217,18 +223,6 @@ class Exchange:
         if key := os.environ.get(self._key_env, "").strip():
             text = text.replace(key, "***")
         return repr(text[:300])
-
-
-def _make_room(connections: int) -> None:
-    """Let this process open that many files more, as far as it is allowed to."""
-    with suppress(ImportError, ValueError, OSError):
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = connections + 256
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _say(fields: str) -> None:

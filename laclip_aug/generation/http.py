@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from laclip_aug.errors import BackendError, ConfigurationError
 from laclip_aug.generation.backend import Completion, Job, Sampling
@@ -27,6 +28,8 @@ _logger = logging.getLogger(__name__)
 
 class HTTPBackend:
     """Completes jobs by concurrent requests to ``{base_url}/completions``, for chat jobs ``/chat/completions``.
+
+    ``https`` is checked against the system's certificates and those in ``SSL_CERT_FILE``; proxies are not used.
 
     Jobs that follow each other and share a prompt become one request with ``n``, as far as the server knows it.
 
@@ -140,6 +143,7 @@ class HTTPBackend:
             f"{self.base_urls[0]} answered none of {len(troubled)} prompts; of the last: {troubled[-1].text}. Check "
             "that the server runs, knows this model and copes with this many requests at once (lower --concurrency "
             "if not), and that it takes the request's fields (--request-field KEY= leaves one out); then start again"
+            + _unused_proxy(self.base_urls[0])
         )
 
     def _grouped(self, jobs: Sequence[Job]) -> list[list[Job]]:
@@ -169,6 +173,14 @@ class HTTPBackend:
 
 def _fields(given: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
     return request_fields([given] if isinstance(given, str) else given)
+
+
+def _unused_proxy(url: str) -> str:
+    """Says that a proxy of the environment is not used; its address may hold a password and is not shown."""
+    parts = urlsplit(url)
+    if parts.scheme not in getproxies() or proxy_bypass(parts.hostname or ""):
+        return ""
+    return f". The proxy in {parts.scheme.upper()}_PROXY is not used: reach the server directly or by a tunnel (ssh -L)"
 
 
 def _checked(url: str, key_env: str) -> str:

@@ -29,6 +29,9 @@ THOUGHTS_ONLY = (
     "the model used all of its {limit} tokens for thoughts: raise --max-new-tokens, or switch the thoughts off, for "
     "example with --request-field 'chat_template_kwargs={{\"enable_thinking\": false}}'"
 )
+# A text that the token limit cut within its thoughts begins like the first and has nothing like the second.
+_THOUGHT = re.compile(r"\s*[<\[]\|?(?:channel\|>)?[\w:]*(?:think|thought|reason|reflect|analys|scratch)", re.IGNORECASE)
+_END = re.compile(r"[<\[]\|?(?:/|end)", re.IGNORECASE)
 
 
 def request_fields(given: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
@@ -130,7 +133,7 @@ class Requests:
         for job, text, choice in zip(jobs, texts, choices, strict=False):
             limited = choice.get("finish_reason") == "length"
             limit = self.sampling.max_new_tokens
-            if limited and not text.strip():
+            if limited and (not text.strip() or (_THOUGHT.match(text) and not _END.search(text))):
                 found.append(Completion(job, THOUGHTS_ONLY.format(limit=limit), "failed", count))
                 continue
             line, ended = told(job, text)

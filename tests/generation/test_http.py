@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from laclip_aug.errors import BackendError, ConfigurationError
 from laclip_aug.generation.backend import Job, Sampling
@@ -352,6 +355,69 @@ def test_thoughts_that_use_up_all_tokens_name_the_cure(server: Server) -> None:
     ):
         list(http.complete([job(chat=True)]))
     http.close()
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        "<think>\nThe caption shows a dog, so I",
+        "[THINK]a dog, < 3 of them",
+        "<|begin_of_thought|>\nOkay",
+        "<seed:think>hm",
+        "<|channel|>analysis<|message|>We need to rewrite",
+    ],
+)
+def test_thoughts_that_the_limit_cuts_within_the_text_name_the_cure(server: Server, cut: str) -> None:
+    server.script = [(200, {}, chat_answer(cut, "length")), (200, {}, chat_answer(f"{cut}</think>\na dog", "length"))]
+    http = backend(server, concurrency=1)
+    found = list(http.complete([job("a", chat=True), job("b", chat=True)]))
+    assert [c.finish for c in found] == ["failed", "length"]
+    assert "raise --max-new-tokens" in found[0].text
+    http.close()
+
+
+def test_a_text_that_the_limit_cuts_is_no_thought(server: Server) -> None:
+    texts = ["a dog thinks <", "<caption>a dog", "[a dog"]
+    server.script = [(200, {}, chat_answer(text, "length")) for text in texts]
+    server.script += [(200, {}, chat_answer("<think>hm", "stop"))]
+    http = backend(server, concurrency=1)
+    found = list(http.complete([job(str(n), chat=True) for n in range(4)]))
+    assert [(c.finish, c.text) for c in found] == [*(("length", text) for text in texts), ("stop", "<think>hm")]
+    http.close()
+
+
+def test_https_with_a_certificate_of_ones_own(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signer = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    signer.issue_cert("localhost").configure_cert(context)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    http = HTTPBackend(f"https://localhost:{server.server_port}/v1", "m", concurrency=4, backoff=0.01)
+    with pytest.raises(BackendError, match=r"certificate verify failed.*SSL_CERT_FILE"):
+        list(http.complete([job()]))
+    assert not server.seen  # nothing is sent to a server that is not known
+    signer.cert_pem.write_to_path(str(tmp_path / "signer.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "signer.pem"))
+    long = "word " * 40_000
+    assert {c.text for c in http.complete([job(), job(long), job("a cat")])} == {"rewritten 16", "rewritten 200011"}
+    assert server.seen[0][1]["Authorization"] == f"Bearer {KEY}"
+    http.close()
+
+
+def test_a_proxy_that_is_not_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://user:pass@proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "localhost")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for host, named in [("127.0.0.1", True), ("localhost", False)]:
+        http = HTTPBackend(f"http://{host}:{port}/v1", "m", backoff=0.0)
+        with pytest.raises(BackendError) as caught:
+            list(http.complete([job()]))
+        assert ("HTTP_PROXY is not used" in str(caught.value)) == named
+        assert "pass" not in str(caught.value)
+        http.close()
 
 
 @pytest.mark.parametrize("code", [400, 404, 500])
