@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from laclip_aug.quality.attributes import Attributes, attributes
 from laclip_aug.quality.cliptokens import clip_token_count
@@ -71,6 +71,7 @@ class Candidate:
         return attributes(self.text)
 
 
+@lru_cache(maxsize=512)  # the checks of one text ask some twenty times, for the same few
 def folded(text: str) -> str:
     """``text`` for comparison: compatibility forms, case and all but letters, digits and their marks taken away.
 
