@@ -133,13 +133,18 @@ async def bare(port: int, requests: int, concurrency: int) -> None:
     await asyncio.gather(*(event.wait() for event in done))
 
 
-def ours(port: int, requests: int, concurrency: int) -> None:
+def ours(port: int, requests: int, concurrency: int, work: float) -> None:
     def jobs() -> Iterator[Job]:
         for number in range(requests):
             yield Job(PREFIX, "Caption: ", f"a dog {number}", "\nRewrite:", number, chat=True)
 
     backend = HTTPBackend(f"http://127.0.0.1:{port}/v1", "stub", concurrency=concurrency)
-    answered = sum(1 for completion in backend.complete(jobs()) if completion.finish == "stop")
+    answered = 0
+    for completion in backend.complete(jobs()):
+        answered += completion.finish == "stop"
+        until = time.perf_counter() + work
+        while work and time.perf_counter() < until:
+            pass
     backend.close()
     if answered != requests:
         raise SystemExit(f"{answered} of {requests} were answered; the figures would mean nothing")
@@ -159,6 +164,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--slots", type=int, default=0, help="answers that the stub makes at a time (0: no limit)")
     parser.add_argument("--delay", type=float, default=0.05, help="seconds that an answer then takes")
+    parser.add_argument("--work", type=float, default=0, help="microseconds that the caller works on a completion")
     parser.add_argument("--core", type=int, default=None, help="the client's core")
     parser.add_argument("--stub-core", type=int, default=None, help="the stub's core")
     args = parser.parse_args()
@@ -173,7 +179,7 @@ def main() -> None:
     given = address, args.requests, args.concurrency
     for _ in range(args.runs):
         runs["bare asyncio client"].append(timed(lambda: asyncio.run(bare(*given)), args.requests))
-        runs["HTTPBackend"].append(timed(lambda: ours(*given), args.requests))
+        runs["HTTPBackend"].append(timed(lambda: ours(*given, args.work / 1e6), args.requests))
     stub.terminate()
     ratios = [mine[0] / plain[0] for plain, mine in zip(*runs.values(), strict=True)]
     for name, found in runs.items():

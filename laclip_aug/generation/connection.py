@@ -57,7 +57,7 @@ class Connection(asyncio.BufferedProtocol):
         self._host, self._port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         self._path, self._name = parts.path, parts.netloc
         self._transport: asyncio.Transport | None = None
-        self._read = bytearray(_READ_BYTES)
+        self._read = memoryview(bytearray(_READ_BYTES))  # a view: TLS fills it in slices
         self._data = bytearray()
         self._waiting: asyncio.Future[Answer] | None = None
 
@@ -111,13 +111,13 @@ class Connection(asyncio.BufferedProtocol):
         """See asyncio."""
         self._transport = transport  # type: ignore[assignment]
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         """See asyncio."""
         return self._read
 
     def buffer_updated(self, nbytes: int) -> None:
         """See asyncio."""
-        self._data += memoryview(self._read)[:nbytes]
+        self._data += self._read[:nbytes]
         if len(self._data) > _MOST_BYTES:
             self._break("the answer is over 64 MiB")
         elif answer := self._whole(ended=False):

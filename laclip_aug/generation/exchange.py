@@ -34,7 +34,9 @@ _LASTING = {
     410: "this address or model is gone: check both",
     501: "the server cannot do this: check the address; one for chat models alone needs --prompt chat",
 }
-_UNTRUSTED = "Name a file with the certificate of who signed it in the environment variable SSL_CERT_FILE"
+_UNTRUSTED = (
+    "Check the address; a file named by the environment variable SSL_CERT_FILE says whose certificates are trusted"
+)
 _QUOTA = re.compile(r"insufficient[_ ](?:quota|balance|funds|credits?)|billing|payment required", re.IGNORECASE)
 _CHAT_ONLY = re.compile(r"chat[ _-]?(?:model|completion|endpoint|only)|chat/completions", re.IGNORECASE)
 _logger = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 class HTTPBackend:
     """Completes jobs by concurrent requests to ``{base_url}/completions``, for chat jobs ``/chat/completions``.
 
-    ``https`` is checked against the system's certificates and those in ``SSL_CERT_FILE``; proxies are not used.
+    ``https`` is checked against the system's certificates, or those in ``SSL_CERT_FILE``; proxies are not used.
 
     Jobs that follow each other and share a prompt become one request with ``n``, as far as the server knows it.
 

@@ -402,6 +402,12 @@ def test_https_with_a_certificate_of_ones_own(server: Server, tmp_path: Path, mo
     long = "word " * 40_000
     assert {c.text for c in http.complete([job(), job(long), job("a cat")])} == {"rewritten 16", "rewritten 200011"}
     assert server.seen[0][1]["Authorization"] == f"Bearer {KEY}"
+    server.script = [(200, {}, chat_answer(long))]
+    assert [c.text for c in http.complete([job(chat=True)])] == [long.strip()]
+    http.close()
+    http = HTTPBackend(f"https://127.0.0.1:{server.server_port}/v1", "m", backoff=0.01)
+    with pytest.raises(BackendError, match=r"not valid for '127.0.0.1'.*Check the address"):
+        list(http.complete([job()]))
     http.close()
 
 
