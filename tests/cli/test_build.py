@@ -81,6 +81,8 @@ def test_a_stopped_build_goes_on(tmp_path, plugin_environment, how):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # a shell's background job, which these tests may be part of, is started with it ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while victim.poll() is None and not list(cache.glob("journal-000001")):
         time.sleep(0.02)
