@@ -286,7 +286,7 @@ def test_what_merely_ran_the_model_is_no_part_of_the_fingerprint(tiny_gguf, tmp_
     copy = tmp_path / "copy.gguf"
     copy.write_bytes(tiny_gguf.read_bytes())
     monkeypatch.setattr(local, "version", lambda package: "0.3.99")
-    other = LlamaCppBackend(copy, n_slots=2, n_ctx=512, reproducible=False)
+    other = LlamaCppBackend(copy, n_slots=2, n_ctx=256, reproducible=False)
     second = create_augmenter("llm", backend=other)
     assert first.fingerprint() == second.fingerprint()
     changed = {key for key, value in second.provenance().items() if before[key] != value}
