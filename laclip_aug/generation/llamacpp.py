@@ -78,12 +78,12 @@ class NativeModel:
         self.n_gpu_layers = choose_gpu_layers(wanted.n_gpu_layers, bool(self.lib.llama_supports_gpu_offload()))
         self.file: ModelFile = resolve_model(wanted.reference)
         self.adapter = None if wanted.adapter is None else resolve_model(wanted.adapter)
-        path, self.weights = self.file.path, ""
+        self.path, self.weights = self.file.path, ""
         if self.adapter and (made := merged(self.file, self.adapter, self._fastest())):
-            path, self.weights = made
+            self.path, self.weights = made
         self._owned, self._pieces = load is None, dict[int, bytes]()
         _Log.errors.clear()
-        self.pointer = (load or self._load)(str(path), self.n_gpu_layers)
+        self.pointer = (load or self._load)(str(self.path), self.n_gpu_layers)
         if not self.pointer:
             raise ModelError(
                 f"llama.cpp cannot load {self.file.name} ({'; '.join(_Log.errors) or 'no reason given'}). The file is "

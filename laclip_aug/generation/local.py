@@ -57,6 +57,8 @@ class LoadedModel(Vocabulary, Speller, Protocol):
 
     file: ModelFile
     adapter: ModelFile | None
+    path: Path
+    """What was loaded: the file, or one that it was merged to."""
     weights: str
     """How its matrices are stored, where that was chosen here; empty where they are as the file has them."""
     n_ctx_train: int
