@@ -3,7 +3,7 @@
 The same jobs go through the engine in this process and through the child, in turns, so that a busy machine hurts both
 alike. Prints each round's ratio, and one JSON document as the last line.
 
-    python benchmarks/child.py                  # the embedded model
+    python benchmarks/child.py                  # the embedded rewriter
     python benchmarks/child.py model.gguf
 """
 
@@ -16,7 +16,7 @@ import statistics
 import time
 from pathlib import Path
 
-from laclip_aug.generation.backend import Job, Sampling
+from laclip_aug.generation.backend import Sampling
 from laclip_aug.generation.child import ChildBackend
 from laclip_aug.generation.llamacpp import LlamaCppBackend
 from laclip_aug.rewrite.embedded import find
@@ -32,15 +32,16 @@ def cpu_seconds(pid: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("model", nargs="?", type=Path, help="a GGUF file (default: the embedded model)")
+    parser.add_argument("model", nargs="?", type=Path, help="a GGUF file (default: the embedded rewriter)")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--jobs", type=int, default=400, help="completions a round")
     parser.add_argument("--slots", type=int, default=32)
     options = parser.parse_args()
-    path, sampling = options.model or find().path, Sampling(max_new_tokens=30)
-    settings = {"n_slots": options.slots, "n_ctx": 192, "n_threads": 1}
+    embedded, sampling = find(), Sampling(max_new_tokens=30)
+    path, adapter = (options.model, None) if options.model else (embedded.model, str(embedded.adapter))
+    settings = {"adapter": adapter, "n_slots": options.slots, "n_ctx": 256, "n_threads": 1}
     engine, child = LlamaCppBackend(path, sampling, **settings), ChildBackend(TARGET, path, sampling, **settings)
-    jobs = [Job("<s>", " ", f"a dog and {n} cats", "<|human|>", n, n, special=True) for n in range(options.jobs)]
+    jobs = [embedded.layout.job("human", 0, f"a dog and {n} cats", n, n) for n in range(options.jobs)]
     ratios, walls = [], []
     for number in range(options.rounds + 1):
         start, clock = time.process_time(), time.perf_counter()

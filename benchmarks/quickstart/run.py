@@ -141,8 +141,6 @@ def main() -> None:
     build += ["--augmenter", args.augmenter, "--n", "4", "--seed", str(args.seed)]
     if args.model:
         build += ["--model", args.model]
-    elif args.augmenter == "llm":  # the embedded rewriter's own settings draw several times as much for each text
-        build += ["--candidates", "4", "--good-score", "0"]
     run(build)
     run(["laclip-aug", "cache", "show", str(out / "rewrites"), "--head", "3"])
     rows = {}
