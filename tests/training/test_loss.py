@@ -9,7 +9,7 @@ from open_clip.loss import ClipLoss, SigLipLoss
 
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.training.loss import MultiTextLoss
-from laclip_aug.training.rows import row_ids, text_choice
+from laclip_aug.training.rows import row_ids, side_key, text_choice
 
 
 def features(b, k, d=8, seed=0, dtype=torch.float64):
@@ -75,7 +75,7 @@ def test_value_and_gradients_equal_plain_loops(case, masked, k):
     inputs = features(6, k)
     ids = torch.tensor([4, 9, 4, 7, 9, 4]) if masked else torch.arange(6) * 11
     loss = MultiTextLoss(None, *case, mask_duplicates=masked, step_seed=3)
-    choice = text_choice(3, 6, k, ids, torch.device("cpu"))
+    choice = text_choice(side_key(3), 6, k, ids, torch.device("cpu"))
     expected = reference(*inputs, *case, ids=ids if masked else None, choice=choice)
     answer = loss(*inputs, row_ids=ids)
     assert answer.item() == pytest.approx(expected.item(), rel=1e-12)
@@ -86,7 +86,7 @@ def test_value_and_gradients_equal_plain_loops(case, masked, k):
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_float32_is_near_the_float64_reference(case):
     ids = torch.arange(6)
-    choice = text_choice(0, 6, 3, ids, torch.device("cpu"))
+    choice = text_choice(side_key(0), 6, 3, ids, torch.device("cpu"))
     inputs, exact = features(6, 3, dtype=torch.float32), features(6, 3)
     expected = reference(*exact, *case, choice=choice)
     answer = MultiTextLoss(None, *case)(*inputs, row_ids=ids)
@@ -161,11 +161,11 @@ def test_row_ids_are_equal_for_equal_first_texts_only():
 
 def test_the_sampled_choice_is_uniform_and_depends_on_seed_and_row_alone():
     ids = row_ids(torch.arange(40_000).view(-1, 1))
-    choice = text_choice(1, 40_000, 5, ids, torch.device("cpu"))
+    choice = text_choice(side_key(1), 40_000, 5, ids, torch.device("cpu"))
     shares = torch.bincount(choice, minlength=5) / 40_000
     assert (shares - 0.2).abs().max() < 0.01
-    assert torch.equal(text_choice(1, 100, 5, ids[:100], torch.device("cpu")), choice[:100])
-    agreement = (text_choice(2, 40_000, 5, ids, torch.device("cpu")) == choice).double().mean()
+    assert torch.equal(text_choice(side_key(1), 100, 5, ids[:100], torch.device("cpu")), choice[:100])
+    agreement = (text_choice(side_key(2), 40_000, 5, ids, torch.device("cpu")) == choice).double().mean()
     assert agreement.item() == pytest.approx(0.2, abs=0.01)
 
 
