@@ -10,6 +10,7 @@ import inspect
 import logging
 from argparse import Namespace
 from collections.abc import Callable, Iterable
+from functools import wraps
 from itertools import chain, islice
 from typing import Any
 
@@ -103,6 +104,7 @@ class TextAugmentation:
                 f"{', '.join(missing)}; use a version of open_clip that laclip-aug's README names"
             )
 
+        @wraps(dataset_fn)  # a patched trainer under the command's hook is wrapped twice: the parameters must show
         def build(*positional: Any, **named: Any) -> Any:
             call = signature.bind(*positional, **named)
             call.apply_defaults()
