@@ -97,8 +97,8 @@ class Gate:
         for condition in self.conditions:
             if needs := self._signals[condition.reference].needs:
                 raise ConfigurationError(
-                    f"{condition.name} needs {needs}, which are not at hand while texts are made; use it in: "
-                    "laclip-aug cache filter"
+                    f"{condition.name} needs {needs}, which are not at hand while texts are made; "
+                    "laclip-aug cache filter has them"
                 )
         return self
 

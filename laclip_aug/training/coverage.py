@@ -95,19 +95,19 @@ def check(coverage: Coverage, captions: TrainingCaptions, data: str, options: Te
         )
     if coverage.found and not coverage.rewrites:
         chosen = "" if options.strategies is None else " by the chosen strategies"
-        logging.warning(
-            "%s: there is no rewrite%s, so every caption is trained on as it is; look at: laclip-aug cache info %s",
-            *(coverage, chosen, quote(str(options.cache))),
+        message = (
+            f"{coverage}: there is no rewrite{chosen}, so every caption is trained on as it is; "
+            f"look at: laclip-aug cache info {quote(str(options.cache))}"
         )
+        logging.warning("%s", message)
     elif coverage.found == coverage.looked_up:
         logging.info("%s", coverage)
     if coverage.found == coverage.looked_up:
         return
-    examples = ", ".join(repr(caption[:80]) for caption in coverage.missing)
-    typed = "" if captions.keys is None else captions.keys.typed()
+    examples, keys = ", ".join(repr(caption[:80]) for caption in coverage.missing), captions.keys
     advice = (
         f"not in it, for example: {examples}. To add what is missing: laclip-aug build {quote(data)} "
-        f"--cache {quote(str(options.cache))}{typed}, with the options that the cache was built with"
+        f"--cache {quote(str(options.cache))}{'' if keys is None else keys.typed()}, with the options that the cache was built with"
     )
     missing = coverage.looked_up - coverage.found
     allowed = options.max_miss * coverage.looked_up
