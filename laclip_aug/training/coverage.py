@@ -107,7 +107,8 @@ def check(coverage: Coverage, captions: TrainingCaptions, data: str, options: Te
     examples, keys = ", ".join(repr(caption[:80]) for caption in coverage.missing), captions.keys
     advice = (
         f"not in it, for example: {examples}. To add what is missing: laclip-aug build {quote(data)} "
-        f"--cache {quote(str(options.cache))}{'' if keys is None else keys.typed()}, with the options that the cache was built with"
+        f"--cache {quote(str(options.cache))}{'' if keys is None else keys.typed()}, with the options that the cache "
+        "was built with"
     )
     missing = coverage.looked_up - coverage.found
     allowed = options.max_miss * coverage.looked_up
