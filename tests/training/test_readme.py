@@ -19,8 +19,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Appended to the printed command, so that ViT-B-32 on millions of pairs becomes a tiny CLIP on a few.
 SMALL = {
     "open_clip": "--batch-size 8 --epochs 1 --workers 0 --device cpu --warmup 1 --logs logs --name {name}",
-    "laclip-aug build": "--max-new-tokens 8 --max-attempts 1 --variants 1 --strategies human,mscoco",
+    "laclip-aug build": "--max-new-tokens 8 --max-attempts 1 --strategies human,mscoco",
 }
+TINY = ["--model", "model.gguf", "--variants", "1"]  # the default model is what `laclip-aug rewrite` shows
 
 
 def blocks(language: str) -> list[str]:
@@ -62,6 +63,8 @@ def test_the_quick_start_runs_as_printed(folder: Path, dataset: Dataset) -> None
         for start, options in SMALL.items():
             if line.startswith(start):
                 command += options.format(name=f"run-{number}").split()
+        if line.startswith("laclip-aug build"):
+            command += TINY
         if command[0] == "open_clip":
             command += ["--model", dataset.model_name]
         printed = run(command, folder)
@@ -81,7 +84,7 @@ def test_the_commands_of_the_table_run_as_printed(folder: Path) -> None:
         ("report", "rewrites"),
     }
     for line in commands:
-        llm = "--model model.gguf " + SMALL["laclip-aug build"]
+        llm = shlex.join(TINY) + " " + SMALL["laclip-aug build"]
         small = {"eda": "--synonyms builtin", "rewrites": llm, "folded": llm}
         extra = next(
             (small[name] for name in small if line.startswith("laclip-aug build") and f"--cache {name}" in line), ""
@@ -92,7 +95,7 @@ def test_the_commands_of_the_table_run_as_printed(folder: Path) -> None:
 def test_every_option_in_the_text_is_known() -> None:
     printed = set(re.findall(r"`(laclip-aug \w+(?: \w+)?|open_clip train|torchrun[^`]*)", README))
     assert {line.split()[1] for line in printed if line.startswith("laclip-aug")} >= {"rewrite", "build", "cache"}
-    options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--nproc-per-node", "--no-python"}
+    options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--nproc-per-node", "--no-python", "--no-deps"}
     helps = [
         ["laclip-aug", "rewrite"],
         ["laclip-aug", "build"],
@@ -100,6 +103,8 @@ def test_every_option_in_the_text_is_known() -> None:
         ["open_clip", "train"],
     ]
     known = "".join(run([*command, "--help"], Path.cwd()) for command in helps)
+    recipe = [sys.executable, "-m", "benchmarks.caption_adapter.run", "--help"]
+    known += subprocess.run(recipe, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {option for option in options if option not in known} == set()
 
 
