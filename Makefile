@@ -48,7 +48,7 @@ $(VENV)/.model: $(VENV)/bin/python
 SHOWN := ^ *\[ *[0-9]+(%|/[0-9]+)\] [A-Z]|^(Collecting|Successfully|Requirement)|[Ee]rror
 $(VENV)/.engine: $(VENV)/bin/python
 	$(call step,llama.cpp$(comma) compiled from source in five to ten minutes (log: $(LOG)),\
-	  $(PIP) --verbose 'llama-cpp-python>=0.3.36$(comma)<0.4' 2>&1 | tee $(LOG) | grep --line-buffered -E '$(SHOWN)')
+	  $(PIP) --verbose 'llama-cpp-python>=0.3.36$(comma)<0.4' 'numpy<2.4' 2>&1 | tee $(LOG) | grep --line-buffered -E '$(SHOWN)')
 	@touch $@
 
 $(VENV)/.quickstart: $(VENV)/.model $(VENV)/.engine pyproject.toml
