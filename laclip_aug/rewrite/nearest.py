@@ -3,7 +3,8 @@
 Of a strategy's pairs those whose captions are nearest to the caption's are shown, by cosine of character n-grams
 (:mod:`laclip_aug.quality.neighbours`) and faiss (after Liu et al. 2022, "What Makes Good In-Context Examples for
 GPT-3?"). Captions then share no prefix, so that a whole prompt is read for nearly each of them: with 16 pairs a
-strategy there are 3,360 prompts. What it costs, and that a small model gained nothing by it, is in ``benchmarks/results/quality.md``.
+strategy there are 3,360 prompts. ``benchmarks/results/quality.md`` has what that costs, and that a small
+model gained nothing by it.
 """
 
 from __future__ import annotations
