@@ -47,7 +47,7 @@ def plots_of(report: Mapping[str, Any]) -> dict[str, str]:
         found["plane"] = _image("plane", (6.0, 4.4), partial(_plane, plane=report["plane"]))
     for name, signal in report["signals"].items():
         if sum(signal["accepted"]) + sum(signal["refused"]):
-            found[f"signal:{name}"] = _image(name, (4.6, 2.7), partial(_signal, name=name, signal=signal))
+            found[f"signal:{name}"] = _image(name, (4.6, 2.9), partial(_signal, name=name, signal=signal))
     if reasons := report["rejections"]:
         size = (8.4, 1.2 + 0.28 * len(reasons))
         found["rejections"] = _image("rejections", size, partial(_rejections, reasons=reasons))
@@ -133,7 +133,7 @@ def _signal(axes: Any, name: str, signal: Mapping[str, Any]) -> None:
         handles.append(axes.axvline(bound["bound"], color=INK, linestyle="--", linewidth=1.4))
         labels.append(f"gate: {sign} {bound['bound']:g}")
     axes.set(xlabel=printable(name), ylabel="texts")
-    _legend(axes, labels, handles)
+    _legend(axes, labels, handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, columnspacing=1, handlelength=1.4)
 
 
 def _rejections(axes: Any, reasons: Mapping[str, Mapping[str, int]]) -> None:
@@ -157,4 +157,5 @@ def _words(axes: Any, words: Sequence[Sequence[Any]], colour: str) -> None:
     axes.set_yticks(range(len(words)), [printable(word) for word, _ in words])
     axes.invert_yaxis()
     axes.margins(y=0.02)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel="texts of the sample")

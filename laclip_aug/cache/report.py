@@ -38,13 +38,22 @@ _CHARACTERS = 600
 
 @dataclass
 class Text:
-    """A text of the sample, with what is known of it; ``reason`` is empty if it was accepted."""
+    """A text of the sample, with what is known of it; ``reason`` is empty if it was accepted.
+
+    ``recorded`` is the value for which a gate refused it.
+    """
 
     caption: str
     source: str
     text: str
     reason: str = ""
+    recorded: float | None = None
     values: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def pair(self) -> TextPair:
+        """As signals take it; the writer's likelihood is known where a gate refused the text for it."""
+        return TextPair(self.caption, self.text, self.recorded if self.reason == "likelihood" else None)
 
     @property
     def score(self) -> float:
@@ -72,10 +81,10 @@ def report_of(directory: str | Path, spec: str | None = None, count: int = SAMPL
     accepted = [Text(r.caption, t.source, t.text) for r in chosen for t in r.rewrites]
     refused = _refused(chosen, {condition.name for condition in gate.conditions})
     signals, left_out = _signals(gate)
+    examples = _examples(chosen)
     for reference, signal in signals.items():
-        together = [*accepted, *refused]
-        values = measured(signal, [TextPair(text.caption, text.text) for text in together])
-        for text, value in zip(together, values, strict=True):
+        together = [*accepted, *refused, *(text for own in examples.values() for text in own)]
+        for text, value in zip(together, measured(signal, [text.pair for text in together]), strict=True):
             text.values[reference] = value
     return {
         "report": 1,
@@ -100,7 +109,7 @@ def report_of(directory: str | Path, spec: str | None = None, count: int = SAMPL
         "rejections": _rejections(chosen),
         "words": _words(accepted),
         "samples": _samples(accepted, seed),
-        "refused": _examples(chosen, refused),
+        "refused": {reason: [_shown(text) for text in own] for reason, own in examples.items()},
     }
 
 
@@ -125,7 +134,7 @@ def _signals(gate: Gate) -> tuple[dict[str, Signal], dict[str, str]]:
 def _refused(records: Sequence[Outcome], names: set[str]) -> list[Text]:
     """The texts that a gate refused."""
     return [
-        Text(record.caption, r.source, r.text, r.reason)
+        Text(record.caption, r.source, r.text, r.reason, r.value)
         for record in records
         for r in record.rejections
         if r.text and r.source != INPUT_SOURCE and (r.place is not None or r.reason in names)
@@ -208,7 +217,9 @@ def _rejections(records: Sequence[Outcome]) -> dict[str, dict[str, int]]:
     for record in records:
         for rejection in record.rejections:
             found[rejection.reason][rejection.source] += 1
-    return {reason: dict(found[reason]) for reason in sorted(found, key=lambda reason: -found[reason].total())}
+    return {
+        reason: dict(found[reason]) for reason in sorted(found, key=lambda reason: (-found[reason].total(), reason))
+    }
 
 
 def _words(accepted: Sequence[Text]) -> dict[str, list[list[Any]]]:
@@ -252,16 +263,14 @@ def _first(texts: Sequence[Text], order: Callable[[Text], float]) -> list[dict[s
     return [_shown(text) for text in found.values()]
 
 
-def _examples(records: Sequence[Outcome], refused: Sequence[Text]) -> dict[str, list[dict[str, Any]]]:
-    """A few refused texts for each reason."""
-    values = {(text.caption, text.text, text.reason): text for text in refused}
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+def _examples(records: Sequence[Outcome]) -> dict[str, list[Text]]:
+    """Refused texts of a few captions for each reason, the most frequent reason first."""
+    found: dict[str, dict[str, Text]] = {reason: {} for reason in _rejections(records)}
     for record in records:
         for r in record.rejections:
-            if r.source != INPUT_SOURCE and len(found[r.reason]) < _EXAMPLES:
-                known = values.get((record.caption, r.text, r.reason))
-                found[r.reason].append(_shown(known or Text(record.caption, r.source, r.text, r.reason)))
-    return dict(found)
+            if r.source != INPUT_SOURCE and r.text and len(found[r.reason]) < _EXAMPLES:
+                found[r.reason].setdefault(record.caption, Text(record.caption, r.source, r.text, r.reason, r.value))
+    return {reason: list(own.values()) for reason, own in found.items() if own}
 
 
 def _shown(text: Text) -> dict[str, Any]:

@@ -74,6 +74,25 @@ def test_signals_have_the_gates_lines_and_what_it_refused(directory: Path) -> No
     assert signals["truth"]["bounds"] == [] and signals["words"]["quantiles"]["95%"] == 1.0
 
 
+def test_refused_texts_of_each_reason_are_shown_with_the_value_they_were_refused_for(tmp_path: Path) -> None:
+    refused = [
+        Rejection("human", "likelihood", "a dog sat", -0.8125, 0),
+        Rejection("human", "likelihood", "a dog is", -2.0, 1),
+    ]
+    records = [*RECORDS, Outcome("the dog", (), tuple(refused)), Outcome("the red dog", (), (refused[0],))]
+    report = report_of(make(tmp_path / "cache", records), "likelihood>=-0.5")
+    shown = report["refused"]
+    assert list(shown) == ["likelihood", "colour-added", "novelty"]  # by number, then by name
+    assert {(item["caption"], item["text"]) for item in shown["likelihood"]} == {
+        ("the dog", "a dog sat"),
+        ("the red dog", "a dog sat"),
+    }
+    assert all(item["signals"]["likelihood"] == -0.812 for item in shown["likelihood"])
+    assert [item["text"] for item in shown["colour-added"]] == ["two red dogs run on grass"]
+    likelihood = report["signals"]["likelihood"]
+    assert sum(likelihood["refused"]) == 3 and sum(likelihood["accepted"]) == 0 and likelihood["unknown"] == 3
+
+
 def test_lengths_are_clips_own(directory: Path) -> None:
     lengths = report_of(directory)["lengths"]
     texts = ["the brown dog", "on the grass, two dogs are running"]
