@@ -189,7 +189,6 @@ def typed(command: str, root: Path, new: str) -> list[str]:
 @pytest.mark.parametrize("command", sorted({command for _, command in OURS}))
 def test_advised_commands_run(command: str, example: Path, tmp_path: Path) -> None:
     if "translate convert" in command:
-        pytest.importorskip("ctranslate2")
         from tests.backtranslation.marian_maker import make_folder
 
         if not (example / "marian").exists():

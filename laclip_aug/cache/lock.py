@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,10 +54,12 @@ def _make(directory: Path) -> bool:
         directory.parent.mkdir(parents=True, exist_ok=True)
         directory.mkdir()
         return True
-    except (FileExistsError, NotADirectoryError):
-        if not directory.is_dir():
+    except (FileExistsError, NotADirectoryError) as error:
+        with suppress(FileNotFoundError, NotADirectoryError):  # one look: what was there may be removed meanwhile
+            if isinstance(error, FileExistsError) and stat.S_ISDIR(directory.stat().st_mode):
+                return False
             raise CacheFormatError(f"{directory} is a file, not a cache directory; give a directory") from None
-        return False
+        return False  # gone: another try is due
 
 
 def _acquire(directory: Path) -> int:

@@ -3,20 +3,16 @@
 import json
 from pathlib import Path
 
+import llama_cpp
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-
-from tests.gguf_maker import make_gguf
-
-pytest.importorskip("peft")
-pytest.importorskip("transformers")
-
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.caption_adapter import export, run, train
 from benchmarks.caption_adapter.rows import END, START, Row, batches, collate, pack
+from tests.gguf_maker import make_gguf
 
 SETTINGS = train.Settings(rank=4, alpha=8, length=64, tokens=128, warmup=1, bfloat16=False)
 
@@ -113,7 +109,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch
 
 def test_exported_adapter_gives_llama_cpp_the_logits_of_pytorch(tmp_path: Path) -> None:
     heads = 4
-    llama_cpp = pytest.importorskip("llama_cpp")
+
     base = make_gguf(tmp_path / "base.gguf", n_embd=64, n_head=heads)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="base.gguf", dtype=torch.float32)
     model = train.attach(loaded, SETTINGS)
