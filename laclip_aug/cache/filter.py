@@ -24,6 +24,7 @@ from laclip_aug.cache.lock import writer_lock
 from laclip_aug.cache.shards import read_keys, read_shard, write_shard
 from laclip_aug.cache.writer import open_manifest
 from laclip_aug.errors import CacheMismatchError, ConfigurationError
+from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.images import ImagePlace
 from laclip_aug.quality.gate import RELATED, Gate, measured
 from laclip_aug.quality.gated import gated_fingerprint, pairs_of, regated
@@ -84,7 +85,7 @@ def filter_cache(
         CacheFormatError, CacheCorruptError: a cache cannot be read.
         CacheError: the disk is full, or another process writes ``out``.
     """
-    directory, out = Path(directory), Path(out)
+    directory, out = local_directory(directory), local_directory(out)
     gate = Gate(gate_of(directory, spec))
     _check_images(gate, images)
     now = snapshot(directory)
@@ -129,7 +130,7 @@ def sweep(directory: str | Path, spec: str, images: Images | None = None) -> dic
     Raises:
         As :func:`filter_cache`.
     """
-    directory = Path(directory)
+    directory = local_directory(directory)
     gate = Gate(gate_of(directory, spec))
     _check_images(gate, images)
     gate.learn(record.caption for record in records(directory))

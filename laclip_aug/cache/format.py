@@ -14,6 +14,7 @@ from typing import Any
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cache.config import Config
 from laclip_aug.errors import CacheCorruptError, CacheError, CacheFormatError
+from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.files import replace_file
 from laclip_aug.version import __version__
 
@@ -169,13 +170,15 @@ class Manifest:
         replace_file(directory / MANIFEST, self.to_json().encode("ascii"))
 
 
-def read_manifest(directory: Path) -> Manifest:
+def read_manifest(directory: str | Path) -> Manifest:
     """The manifest of the cache in ``directory``.
 
     Raises:
         CacheFormatError: no cache is there, or one of another format version.
         CacheCorruptError: the manifest is damaged.
+        CacheError: it cannot be read, or ``directory`` is an address.
     """
+    directory = local_directory(directory)
     path = directory / MANIFEST
     damaged = (
         f"restore it from a copy, or make it anew from the shards with: laclip-aug cache repair {quote(str(directory))}"

@@ -29,6 +29,7 @@ from laclip_aug.errors import (
     ConfigurationError,
     UnknownNameError,
 )
+from laclip_aug.exchange.addresses import local_directory
 
 _TRIES = 10
 
@@ -44,10 +45,11 @@ class CaptionCache:
     Raises:
         CacheFormatError: no cache, another format version, or one without a look-up.
         CacheCorruptError: the manifest or the head of a table is damaged.
+        CacheError: ``directory`` is an address.
     """
 
     def __init__(self, directory: str | Path) -> None:
-        self.directory = Path(directory)
+        self.directory = local_directory(directory)
         self.manifest, self._tables = self._opened()
 
     @property

@@ -24,6 +24,7 @@ from laclip_aug.cache.lock import writer_lock
 from laclip_aug.cache.shards import read_keys, read_whole, salvage, shard_name, write_shard
 from laclip_aug.cache.writer import commit, journal_path, open_manifest, run_number
 from laclip_aug.errors import CacheCorruptError, CacheFormatError
+from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.files import disk_errors
 
 KEPT = "damaged-"
@@ -39,7 +40,7 @@ def compile_cache(directory: str | Path) -> Manifest:
         CacheFormatError, CacheCorruptError: no cache is there, or it is damaged.
         CacheError: a build is under way, or the disk is full.
     """
-    directory = Path(directory)
+    directory = local_directory(directory)
     read_manifest(directory)
     with writer_lock(directory):
         manifest = open_manifest(directory)
@@ -63,7 +64,7 @@ def repair_cache(directory: str | Path) -> list[str]:
         CacheFormatError: no cache is there, or nothing in it tells how it was built.
         CacheError: a build is under way, or a file cannot be read or written.
     """
-    directory = Path(directory)
+    directory = local_directory(directory)
     if not any(_NUMBER.fullmatch(path.name) for path in directory.glob("*")):
         try:
             read_manifest(directory)

@@ -20,6 +20,7 @@ from laclip_aug.cache.browse import sample, snapshot
 from laclip_aug.cache.config import Config, as_json
 from laclip_aug.cache.folding import leader_of
 from laclip_aug.cache.format import INPUT_SOURCE
+from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.quality.cliptokens import clip_token_count
 from laclip_aug.quality.gate import Gate, measured
 from laclip_aug.quality.signals import Signal, TextPair, create_signal, meaning_of, split_reference
@@ -74,7 +75,7 @@ def report_of(directory: str | Path, spec: str | None = None, count: int = SAMPL
         ConfigurationError: the gate is wrong, or ``count`` is below 1.
         MissingExtraError: a signal of the gate needs an optional dependency.
     """
-    directory = Path(directory)
+    directory = local_directory(directory)
     now = snapshot(directory)
     gate = Gate(gate_spec(now.manifest.configs) if spec is None else spec)
     chosen = sample(directory, count, seed)

@@ -16,6 +16,7 @@ from laclip_aug.cache.keys import KeySet, caption_key
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.shards import advice, read_shard
 from laclip_aug.errors import CacheError
+from laclip_aug.exchange.addresses import local_directory
 
 
 def verify_cache(directory: str | Path, progress: bool | None = None) -> tuple[list[str], list[str]]:
@@ -26,7 +27,7 @@ def verify_cache(directory: str | Path, progress: bool | None = None) -> tuple[l
     Raises:
         CacheFormatError, CacheCorruptError: the manifest itself cannot be read.
     """
-    directory = Path(directory)
+    directory = local_directory(directory)
     now = snapshot(directory)
     manifest = now.manifest
     damage: list[str] = list(now.journal.damage)

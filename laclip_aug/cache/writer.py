@@ -27,6 +27,7 @@ from laclip_aug.cache.keys import KeySet, caption_key, normalise
 from laclip_aug.cache.lock import LOCK, writer_lock
 from laclip_aug.cache.shards import read_keys, shard_name, write_shard
 from laclip_aug.errors import CacheCorruptError, CacheFormatError
+from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.files import TEMPORARY, disk_errors
 
 
@@ -46,7 +47,7 @@ class CacheWriter:
         CacheFormatError: the directory holds something else, or another format version.
         CacheMismatchError: the cache was built with another configuration.
         CacheCorruptError: its files do not fit together.
-        CacheError: another process writes it, or the disk is full.
+        CacheError: another process writes it, the disk is full, or ``directory`` is an address.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class CacheWriter:
         provenance: dict[str, Any] | None = None,
         allow_mixed: bool = False,
     ) -> None:
-        self.directory = Path(directory)
+        self.directory = local_directory(directory)
         self._config, self._run = config, run_of(provenance or {})
         self._shard_rows = shard_rows
         self._journal: Journal | None = None

@@ -10,7 +10,6 @@ examples:
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laclip_aug.errors import ConfigurationError
@@ -61,7 +60,7 @@ def run_filter(args: argparse.Namespace) -> int:
     if args.sweep:
         from laclip_aug.quality.sweep import lines
 
-        print("\n".join(lines(sweep(Path(args.directory), args.gate or SWEPT, images))))
+        print("\n".join(lines(sweep(args.directory, args.gate or SWEPT, images))))
         return 0
     if args.gate is None:
         raise ConfigurationError("name the gate with --gate, for example --gate default; --sweep shows what it keeps")

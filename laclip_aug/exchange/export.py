@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from shlex import quote
 from typing import IO, Any
 
 from laclip_aug.augmenter import Outcome
@@ -33,11 +34,16 @@ def export(records: Iterable[Outcome], output: str | Path) -> int:
     - ``-``: standard output, as JSONL.
 
     Raises:
-        ConfigurationError: the name says no format.
+        ConfigurationError: the name says no format, or is an address.
         CacheError: the file cannot be written. A kill leaves no half file under its name.
     """
     if str(output) == "-":
         return _jsonl(sys.stdout.buffer, records)
+    if "://" in str(output):
+        raise ConfigurationError(
+            f"{output} is an address; write to standard output, and send that there, for example: "
+            f"laclip-aug cache export CACHE - | aws s3 cp - {quote(str(output))}"
+        )
     output = Path(output)
     write = {".jsonl": _jsonl, ".parquet": _parquet, ".csv": _csv}.get(output.suffix.lower())
     if write is None:

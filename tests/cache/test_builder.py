@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from shouting import ShoutAugmenter
@@ -11,18 +12,26 @@ from laclip_aug.cache.browse import find, head, sample
 from laclip_aug.cache.build import build_cache
 from laclip_aug.cache.compile import compile_lookup
 from laclip_aug.cache.config import Config
+from laclip_aug.cache.filter import filter_cache, sweep
 from laclip_aug.cache.format import read_manifest
-from laclip_aug.cache.lookup import CaptionCache
+from laclip_aug.cache.ingest import import_cache
+from laclip_aug.cache.lookup import CachedAugmenter, CaptionCache
+from laclip_aug.cache.repair import compile_cache, repair_cache
+from laclip_aug.cache.report import report_of
 from laclip_aug.cache.shards import read_keys, read_shard
 from laclip_aug.cache.verify import verify_cache
+from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.errors import (
     CacheCorruptError,
     CacheError,
     CacheFormatError,
     CacheMismatchError,
+    ConfigurationError,
     InputError,
     ModelError,
 )
+from laclip_aug.exchange.export import export
+from laclip_aug.exchange.imports import ImportForm
 from laclip_aug.exchange.readers import InputOptions
 
 
@@ -250,6 +259,35 @@ def test_directories_that_are_no_cache_are_refused(tmp_path):
     (tmp_path / "photos" / "manifest.json").write_text('{"format": "photo album"}')
     with pytest.raises(CacheFormatError, match="not the manifest"):
         CaptionCache(tmp_path / "photos")
+
+
+def test_an_address_is_no_cache_however_it_is_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    build_cache(write(tmp_path / "in.txt", "a dog"), tmp_path / "cache", ShoutAugmenter())
+    here = set(tmp_path.iterdir())
+    uses = [
+        CaptionCache,
+        verify_cache,
+        repair_cache,
+        compile_cache,
+        read_manifest,
+        report_of,
+        CachedAugmenter,
+        lambda place: CacheWriter(place, Config.of(ShoutAugmenter(), 0, 1)),
+        lambda place: build_cache("in.txt", place, ShoutAugmenter()),
+        lambda place: import_cache("in.txt", place, ImportForm()),
+        lambda place: filter_cache(place, "out", "none"),
+        lambda place: filter_cache("cache", place, "none"),
+        lambda place: sweep(place, "kept>=0.5"),
+    ]
+    for use in uses:
+        with pytest.raises(CacheError, match="s3://bucket/cache is an address; name a local directory"):
+            use("s3://bucket/cache")
+        with pytest.raises(CacheError, match="is an address"):
+            use(Path("hf://somebody/cache"))
+    with pytest.raises(ConfigurationError, match=r"aws s3 cp - s3://bucket/out\.jsonl"):
+        export([], "s3://bucket/out.jsonl")
+    assert set(tmp_path.iterdir()) == here
 
 
 def test_another_format_version_is_refused(tmp_path):
