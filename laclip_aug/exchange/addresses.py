@@ -42,7 +42,7 @@ def local_directory(directory: str | Path) -> Path:
     """
     if is_address(str(directory)):
         raise CacheError(
-            f"a cache is a directory of this machine, in which trainers read here and there, and {directory} is an address; "
+            f"a cache is a directory of this machine, as trainers read it at random, and {directory} is an address; "
             "name a local directory: a finished cache may be copied anywhere, and back before training"
         )
     return Path(directory)

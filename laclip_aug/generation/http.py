@@ -16,7 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from laclip_aug.errors import BackendError, ConfigurationError
 from laclip_aug.generation.backend import Completion, Job, Sampling
-from laclip_aug.generation.exchange import Exchange
+from laclip_aug.generation.request_loop import RequestLoop
 from laclip_aug.generation.requests import PAPER_SAMPLING, Requests, request_fields
 from laclip_aug.generation.sampling import check
 
@@ -91,7 +91,7 @@ class HTTPBackend:
         """
         if self._closed:
             raise BackendError("this backend is closed; make a new one")
-        exchange = Exchange(
+        loop = RequestLoop(
             self.base_urls,
             self._requests,
             self._key_env,
@@ -100,15 +100,15 @@ class HTTPBackend:
             backoff=self._backoff,
             timeout=self._timeout,
         )
-        thread = threading.Thread(target=exchange.run, name="completions", daemon=True)
+        thread = threading.Thread(target=loop.run, name="completions", daemon=True)
         thread.start()
         try:
-            yield from self._handed_out(exchange, iter(jobs))
+            yield from self._handed_out(loop, iter(jobs))
         finally:
-            exchange.stop()
+            loop.stop()
             thread.join()
 
-    def _handed_out(self, exchange: Exchange, jobs: Iterator[Job]) -> Iterator[Completion]:
+    def _handed_out(self, loop: RequestLoop, jobs: Iterator[Job]) -> Iterator[Completion]:
         under_way, exhausted = 0, False
         ahead = self._concurrency + self._concurrency // 4  # no connection waits for this thread
         troubled: list[Completion] = []  # what failed since the last answer; the server may be at fault, not they
@@ -117,10 +117,10 @@ class HTTPBackend:
                 taken = list(islice(jobs, ahead - under_way))
                 exhausted = len(taken) < ahead - under_way
                 under_way += len(taken)
-                exchange.submit(self._grouped(taken))
+                loop.submit(self._grouped(taken))
             if not under_way:
                 break
-            for result in exchange.results():
+            for result in loop.results():
                 if isinstance(result, BackendError):
                     raise result
                 under_way -= len(result)

@@ -45,7 +45,7 @@ Result = list[Completion] | BackendError
 """The completions of one request, or what ends the run."""
 
 
-class Exchange:
+class RequestLoop:
     """Requests in one event loop; :meth:`run` is its thread, the other methods are for the thread that asks."""
 
     def __init__(

@@ -18,8 +18,8 @@ import trustme
 
 from laclip_aug.errors import BackendError, ConfigurationError
 from laclip_aug.generation.backend import Job, Sampling
-from laclip_aug.generation.exchange import retry_after
 from laclip_aug.generation.http import HTTPBackend
+from laclip_aug.generation.request_loop import retry_after
 
 KEY = "sk-very-secret-key"
 
