@@ -90,6 +90,13 @@ def has_tasks() -> bool:
     return hasattr(_module(CREATE_TASK.module), CREATE_TASK.name)
 
 
+def checkpoints_reentrantly() -> bool:
+    """Whether ``--grad-checkpointing`` is PyTorch's reentrant kind, as before version 3: DDP then takes no module that
+    is called twice in a forward pass.
+    """
+    return "use_reentrant=False" not in inspect.getsource(_module("open_clip.transformer").Transformer)
+
+
 def loss_seam() -> Seam:
     """Where the trainer makes its loss: ``create_task``, whose answer has a ``loss``, or ``create_loss``."""
     return CREATE_TASK if has_tasks() else CREATE_LOSS

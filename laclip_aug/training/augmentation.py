@@ -140,6 +140,11 @@ class TextAugmentation:
             if getattr(self._arguments, option, False):
                 logging.info("text trimming off: --%s %s", option.replace("_", "-"), why)
                 return
+        args: Any = self._arguments
+        if getattr(args, "distributed", False) and args.grad_checkpointing and openclip.checkpoints_reentrantly():
+            # DDP then counts a weight as done at the first of the lengths that its layer runs at
+            logging.info("text trimming off: --grad-checkpointing in several processes wants open_clip 3 or newer")
+            return
         install_trimming(model)
 
     def loss(self, single: nn.Module, args: Namespace) -> nn.Module:

@@ -11,6 +11,8 @@ from laclip_aug.errors import ConfigurationError
 from laclip_aug.training.loss import MultiTextLoss
 from laclip_aug.training.rows import row_ids, side_key, text_choice
 
+from .upstream import taken
+
 
 def features(b, k, d=8, seed=0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
@@ -109,7 +111,7 @@ def test_by_hand():
 @pytest.mark.parametrize("single", [ClipLoss(), SigLipLoss()], ids=["clip", "siglip"])
 def test_one_text_is_bit_identical_to_upstream(single):
     kind = "siglip" if isinstance(single, SigLipLoss) else "clip"
-    inputs = features(7, 1, dtype=torch.float32)
+    inputs = taken(single, features(7, 1, dtype=torch.float32))
     ours = MultiTextLoss(single, kind, reduction="paper")(*inputs, output_dict=True)
     theirs = single(*inputs, output_dict=True)
     assert ours.keys() == theirs.keys() == {"contrastive_loss"}
@@ -121,9 +123,9 @@ def test_one_text_is_bit_identical_to_upstream(single):
 @pytest.mark.parametrize("single", [ClipLoss(), SigLipLoss()], ids=["clip", "siglip"])
 def test_the_mean_over_slices_of_upstreams_loss(single):
     kind = "siglip" if isinstance(single, SigLipLoss) else "clip"
-    images, texts, scale, bias = inputs = features(7, 4)
-    expected = sum(single(images, texts.view(7, 4, -1)[:, j], scale, bias) for j in range(4)) / 4
-    answer = MultiTextLoss(single, kind)(images, texts, scale, bias)
+    images, texts, *rest = inputs = taken(single, features(7, 4))
+    expected = sum(single(images, texts.view(7, 4, -1)[:, j], *rest) for j in range(4)) / 4
+    answer = MultiTextLoss(single, kind)(*inputs)
     assert answer.item() == pytest.approx(expected.item(), rel=1e-13)
     for got, want in zip(gradients(answer, inputs), gradients(expected, inputs), strict=True):
         torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-13)

@@ -10,6 +10,8 @@ from torch import distributed, multiprocessing
 from laclip_aug.training.loss import MultiTextLoss
 from laclip_aug.training.rows import side_key, text_choice
 
+from .upstream import taken
+
 B, K, D, WORLD = 3, 4, 8, 2
 IDS = torch.tensor([5, 1, 2, 3, 5, 1])
 FLAGS = list(itertools.product((False, True), repeat=2))
@@ -30,7 +32,7 @@ def outcome(loss, inputs):
 
 def by_slices(single, inputs):
     """The mean of upstream's own loss over the K slices."""
-    images, texts, *rest = inputs
+    images, texts, *rest = taken(single, inputs)
     return sum(single(images, texts.view(B, K, D)[:, j].contiguous(), *rest) for j in range(K)) / K
 
 
@@ -45,8 +47,8 @@ def worker(rank, folder):
         upstream = ClipLoss(**switches)
         found["ours", flags] = outcome(MultiTextLoss(upstream, **switches)(*inputs), inputs)
         found["upstream", flags] = outcome(by_slices(upstream, inputs), inputs)
-        found["ours, one", flags] = outcome(MultiTextLoss(upstream, **switches)(*one), one)
-        found["upstream, one", flags] = outcome(upstream(*one), one)
+        found["ours, one", flags] = outcome(MultiTextLoss(upstream, **switches)(*taken(upstream, one)), one)
+        found["upstream, one", flags] = outcome(upstream(*taken(upstream, one)), one)
         for name, options in VARIANTS.items():
             loss = MultiTextLoss(None, **switches, **options)
             found[name, flags] = outcome(loss(*inputs, row_ids=IDS[rank * B :][:B]), inputs)

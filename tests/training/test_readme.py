@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Dataset
+from .upstream import KNOWS_DIRECTORIES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -67,6 +68,8 @@ def test_the_quick_start_runs_as_printed(folder: Path, dataset: Dataset) -> None
             command += TINY
         if command[0] == "open_clip":
             command += ["--model", dataset.model_name]
+            if not KNOWS_DIRECTORIES:
+                command += ["--model-config", str(dataset.model / f"{dataset.model_name}.json")]
         printed = run(command, folder)
         if command[1] == "rewrite":
             assert printed.startswith("two brown dogs playing in the snow\n")

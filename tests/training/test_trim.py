@@ -16,6 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.training.trim import install_trimming, remove_trimming
 
+from .upstream import END_TOKEN_BY_ID, LOCKS_TEXT
+
 VISION = {"layers": 1, "width": 16, "head_width": 8, "patch_size": 16, "image_size": 32}
 TEXT = {"context_length": 77, "vocab_size": 300, "width": 32, "heads": 4, "layers": 3}
 END = 299
@@ -66,6 +68,9 @@ CAUSAL = {
     "custom": (CustomTextCLIP, {}, END),
     "custom eos, linear": (CustomTextCLIP, {"pool_type": "eos", "eos_id": 3, "proj_bias": True}, 3),
 }
+
+
+CAUSAL = {name: case for name, case in CAUSAL.items() if END_TOKEN_BY_ID or "eos_id" not in case[1]}
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
@@ -207,6 +212,7 @@ def test_padding_is_told_by_the_pooled_position_and_not_by_its_id():
     torch.testing.assert_close(run(model, text)[0], expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.skipif(not END_TOKEN_BY_ID, reason="this open_clip pools at the largest id")
 def test_text_without_an_end_token_is_encoded_as_before():
     model = build(dtype=torch.float64, pool_type="eos", eos_id=150)
     text = captions((20, 40), end=150)
@@ -383,7 +389,8 @@ def test_a_locked_tower_and_data_parallel(kind, one_process):
 
     plain, trimmed = build(kind, torch.float64), build(kind, torch.float64)
     for model in (plain, trimmed):
-        model.lock_text_tower(unlocked_layers=1)
+        if LOCKS_TEXT:
+            model.lock_text_tower(unlocked_layers=1)
     expected = gradients(plain)
     wrapped = DistributedDataParallel(trimmed)
     assert install_trimming(wrapped).exact
