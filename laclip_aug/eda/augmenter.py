@@ -12,6 +12,7 @@ from laclip_aug.eda.operations import OPERATIONS, Draws, Operation
 from laclip_aug.eda.sources import load_table
 from laclip_aug.eda.tokens import split
 from laclip_aug.errors import ConfigurationError, UnknownNameError
+from laclip_aug.quality.cleaning import as_clip_reads
 from laclip_aug.seeding import caption_number, derive
 
 _TRIES = 5
@@ -74,7 +75,8 @@ class EDAAugmenter(CaptionAugmenter):
         return [self._texts(caption, n, seed) for caption in captions]
 
     def _texts(self, caption: str, n: int, seed: int) -> list[str]:
-        parts = split(caption)
+        read = as_clip_reads(caption) if "&" in caption else caption  # &amp; holds no word to replace
+        parts = split(read)
         if len(parts) < 5:  # fewer than two words that may be touched
             return [caption] * n
         draws = Draws(caption_number(seed, caption))
@@ -87,19 +89,19 @@ class EDAAugmenter(CaptionAugmenter):
             edited = parts.copy() if j < n - 1 else parts  # the last text needs no copy
             operation(edited, alpha, self.table, draws)
             text = "".join(edited)
-            texts.append(text if text != caption else self._again(caption, order, j, draws))
+            texts.append(text if text != read else self._again(read, order, j, draws) or caption)
         return texts
 
-    def _again(self, caption: str, order: tuple[_Turn, ...], j: int, draws: Draws) -> str:
-        """A text for the place of one that came out equal to its caption: by the operations next in turn."""
+    def _again(self, read: str, order: tuple[_Turn, ...], j: int, draws: Draws) -> str | None:
+        """A text for the place of one that came out equal to what was read: by the operations next in turn."""
         for attempt in range(1, _TRIES):
             operation, alpha, varies = order[(j + attempt) % len(order)]
             if attempt < len(order) or varies:
-                edited = split(caption)
+                edited = split(read)
                 operation(edited, alpha, self.table, draws)
-                if (text := "".join(edited)) != caption:
+                if (text := "".join(edited)) != read:
                     return text
-        return caption
+        return None
 
     def describe(self) -> dict[str, Any]:
         """Name, parameters, and the origin and sha256 of the synonym table."""
@@ -112,7 +114,7 @@ class EDAAugmenter(CaptionAugmenter):
     def fingerprint(self) -> str:
         """A hash of the parameters, the synonym table's content and the version of the operations."""
         parameters = [f"{name}={alpha!r}" for name, alpha in self.alphas.items()]
-        return f"eda-3-{derive(self.table.digest, *parameters):016x}"
+        return f"eda-4-{derive(self.table.digest, *parameters):016x}"
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:

@@ -8,12 +8,12 @@ lowest rank are joined until no neighbours are in the list. What remains are its
 from __future__ import annotations
 
 import gzip
-import html
 from functools import lru_cache
 from itertools import islice, pairwise
 from typing import Any
 
 from laclip_aug.openclip import merges_file
+from laclip_aug.quality.cleaning import as_clip_reads
 
 _MERGES = 49152 - 256 - 2  # CLIP's vocabulary without one symbol a byte and its two marks; the file lists more merges
 _MARKS = ("<start_of_text>", "<end_of_text>")
@@ -29,16 +29,15 @@ def clip_token_count(text: str) -> int:
     Raises:
         UnsupportedOpenClipError: open_clip or its list of merges is not installed.
     """
-    from ftfy import fix_text  # comes with open_clip, as does regex
-
-    printable = text.encode("utf-8", "replace").decode("utf-8")  # the merges are of UTF-8: no lone surrogates
-    plain = html.unescape(html.unescape(fix_text(printable)))
+    plain = as_clip_reads(
+        text.encode("utf-8", "replace").decode("utf-8")
+    )  # the merges are of UTF-8: no lone surrogates
     return 2 + sum(_word_tokens(word) for word in _pattern().findall(" ".join(plain.split()).lower()))
 
 
 @lru_cache(maxsize=1)
 def _pattern() -> Any:
-    import regex  # the standard library's re has no classes of letters and numbers
+    import regex  # comes with open_clip; the standard library's re has no classes of letters and numbers
 
     return regex.compile(_WORDS, regex.IGNORECASE)
 

@@ -53,6 +53,19 @@ def test_text_j_does_not_depend_on_n(augmenter: EDAAugmenter) -> None:
         assert augmenter.augment(CAPTIONS, n, seed=1) == [row[:n] for row in longest]
 
 
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [("salt &amp; pepper on a small table", {"salt", "&", "pepper", "on", "a", "small", "table"}),
+     ("it&amp;#39;s a small brown bird &lt;3", {"it's", "a", "small", "brown", "bird", "<3"})],
+)  # fmt: skip
+def test_html_escapes_are_read_as_clip_reads_them(caption: str, words: set[str]) -> None:
+    """Deletion alone: what is left over are whole words of what the escapes stand for."""
+    augmenter = EDAAugmenter(operations="rd", alpha_rd=0.5)
+    texts = {text for seed in range(20) for text in augmenter.augment([caption], 4, seed)[0]} - {caption}
+    assert len(texts) > 1
+    assert all(set(text.split()) <= words for text in texts)
+
+
 def test_seeds_differ(augmenter: EDAAugmenter) -> None:
     assert len({json.dumps(augmenter.augment(CAPTIONS, 2, seed)) for seed in range(20)}) > 15
 
