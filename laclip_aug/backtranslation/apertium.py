@@ -98,13 +98,12 @@ class ApertiumTranslator:
         return text[: self.max_characters + 1].rpartition(" ")[0] or text[: self.max_characters]
 
     def describe(self) -> dict[str, Any]:
-        """Engine, version, mode and limit."""
-        return {
-            "engine": "apertium",
-            "version": self._version,
-            "mode": self.mode,
-            "max_characters": self.max_characters,
-        }
+        """Engine, mode and limit."""
+        return {"engine": "apertium", "mode": self.mode, "max_characters": self.max_characters}
+
+    def provenance(self) -> dict[str, Any]:
+        """The program's version."""
+        return {"version": self._version}
 
     def close(self) -> None:
         """Nothing is held between calls."""

@@ -183,10 +183,13 @@ class BackTranslationAugmenter(CaptionAugmenter):
             "pivots": [pivot.describe() for pivot in self.pivots],
             "n_best": self.n_best,
             "temperature": self.temperature,
-            "retries": self.retries,
             "min_kept": self.min_kept,
             "checks": list(TEXT_REASONS),
         }
+
+    def provenance(self) -> dict[str, Any]:
+        """The engines' versions and devices, and the number of retries."""
+        return {"pivots": [pivot.provenance() for pivot in self.pivots], "retries": self.retries}
 
     def fingerprint(self) -> str:
         """A hash of all that :meth:`describe` tells, model files included."""

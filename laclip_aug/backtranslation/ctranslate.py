@@ -172,18 +172,21 @@ class CTranslate2Translator:
         return answer
 
     def describe(self) -> dict[str, Any]:
-        """Engine and version, the sha256 of each model file, languages and decoding."""
+        """Engine, the sha256 of each model file, languages and decoding."""
         model = self._opened()
         return {
             "engine": "ctranslate2",
-            "version": model.version,
             "languages": list(self._languages),
             "sha256": dict(model.sha256),
             "beam_size": model.decoding.beam_size,
             "max_tokens": model.decoding.max_tokens,
-            "device": model.decoding.device,
             "compute_type": str(model.engine.compute_type),
         }
+
+    def provenance(self) -> dict[str, Any]:
+        """The engine's version and the device."""
+        model = self._opened()
+        return {"version": model.version, "device": model.decoding.device}
 
     def close(self) -> None:
         """Let go of the model; its memory is freed when both directions have."""

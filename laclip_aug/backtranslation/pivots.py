@@ -38,6 +38,10 @@ class Pivot:
         """What decides this pivot's texts."""
         return {"name": self.name, "forward": self.forward.describe(), "backward": self.backward.describe()}
 
+    def provenance(self) -> dict[str, Any]:
+        """What its translators ran with."""
+        return {"name": self.name, "forward": self.forward.provenance(), "backward": self.backward.provenance()}
+
     def close(self) -> None:
         """Close both translators."""
         self.forward.close()

@@ -35,7 +35,10 @@ class Translator(Protocol):
         """
 
     def describe(self) -> dict[str, Any]:
-        """What a manifest records, and a fingerprint hashes: engine, model, decoding. JSON types only."""
+        """What decides the texts, which a fingerprint hashes: engine, model, decoding. JSON types only."""
+
+    def provenance(self) -> dict[str, Any]:
+        """What it ran with, which each shard records: the engine's version, the device. JSON types only."""
 
     def close(self) -> None:
         """Free the model. A closed translator raises ``ModelError``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from laclip_aug.augmenter import Outcome, augmenter_names, create_augmenter
 from laclip_aug.backtranslation import BackTranslationAugmenter, Translation
 from laclip_aug.backtranslation.augmenter import REASONS
 from laclip_aug.backtranslation.pivots import Pivot
+from laclip_aug.cache.build import build_cache
+from laclip_aug.cache.format import read_manifest
 from laclip_aug.errors import ConfigurationError, ModelError, UnknownNameError
 from laclip_aug.quality.content import share_kept
 
@@ -22,6 +25,8 @@ from .marian_maker import SENTENCES
 
 class Phrasebook:
     """A translator that looks texts up: the hypotheses of each, best first; other texts become themselves."""
+
+    version = "1.0"
 
     def __init__(self, phrases: dict[str, list[str]]) -> None:
         self.phrases = phrases
@@ -39,6 +44,9 @@ class Phrasebook:
 
     def describe(self) -> dict[str, Any]:
         return {"engine": "phrasebook", "phrases": self.phrases}
+
+    def provenance(self) -> dict[str, Any]:
+        return {"version": self.version}
 
     def close(self) -> None:
         self.phrases = {}
@@ -245,7 +253,7 @@ def test_the_fingerprint_follows_models_and_options(bilingual: Path, tmp_path: P
 
     plain = of(pivots=[f"fr={bilingual},{bilingual}"])
     assert plain == of(pivots=[f"fr={bilingual}"])
-    assert plain == of(pivots=[f"fr={bilingual}"], batch_tokens=64, threads=2)
+    assert plain == of(pivots=[f"fr={bilingual}"], batch_tokens=64, threads=2, retries=0, device="auto")
     other = shutil.copytree(bilingual, tmp_path / "other")
     (other / "translator.json").unlink()
     content = bytearray((other / "model.bin").read_bytes())
@@ -256,14 +264,39 @@ def test_the_fingerprint_follows_models_and_options(bilingual: Path, tmp_path: P
         of(pivots=[f"fr={bilingual},{other}"]),
         of(pivots=[f"fr={bilingual}"], n_best=2),
         of(pivots=[f"fr={bilingual}"], n_best=2, temperature=0.5),
-        of(pivots=[f"fr={bilingual}"], retries=0),
         of(pivots=[f"fr={bilingual}"], beam_size=2),
         of(pivots=[f"fr={bilingual}"], min_kept=0.5),
         of(pivots=[f"fr={bilingual}"], max_tokens=64),
         of(pivots=[f"fr={bilingual}"], compute_type="float32"),
         of(),
     ]
-    assert len({plain, *different}) == 11
+    assert len({plain, *different}) == 10
+
+
+def test_the_real_engines_version_is_told_and_changes_nothing(bilingual: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [create_augmenter("back-translation", pivots=[f"fr={bilingual}"])]
+    monkeypatch.setattr("ctranslate2.__version__", "99.0")
+    made.append(create_augmenter("back-translation", pivots=[f"fr={bilingual}"]))
+
+    assert made[0].fingerprint() == made[1].fingerprint()
+    versions = [augmenter.provenance()["pivots"][0]["backward"]["version"] for augmenter in made]
+    assert versions == [version("ctranslate2"), "99.0"]
+
+
+def test_another_version_of_an_engine_goes_on_with_the_same_cache(tmp_path: Path) -> None:
+    there, back = {"dogs run": ["Hunde rennen"]}, {"Hunde rennen": ["the dogs are running"]}
+    older, newer = german(there, back), german(there, back, retries=3)
+    for phrasebook in (newer.pivots[0].forward, newer.pivots[0].backward):
+        phrasebook.version = "1.1"  # type: ignore[attr-defined]
+    (tmp_path / "a.txt").write_text("dogs run")
+    (tmp_path / "b.txt").write_text("cats run")
+
+    build_cache(tmp_path / "a.txt", tmp_path / "cache", older)
+    build_cache(tmp_path / "b.txt", tmp_path / "cache", newer)
+
+    runs = read_manifest(tmp_path / "cache").runs
+    assert [run["pivots"][0]["forward"]["version"] for run in runs] == ["1.0", "1.1"]
+    assert [run["retries"] for run in runs] == [1, 3]
 
 
 def test_close_frees_the_models(bilingual: Path) -> None:
