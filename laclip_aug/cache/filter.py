@@ -99,7 +99,10 @@ def filter_cache(
     with writer_lock(out):
         target = open_manifest(out)
         expected = Manifest(
-            [filtered(config, gate) for config in source.configs], runs=source.runs, inputs=source.inputs
+            [filtered(config, gate) for config in source.configs],
+            runs=source.runs,
+            inputs=source.inputs,
+            unfinished=True,
         )
         if target.shards:
             _check_begun(directory, source, out, target, expected)
@@ -118,6 +121,7 @@ def filter_cache(
                 target.save(out)
                 bar.update(shard.rows)
         compile_lookup(out, target)
+        target.unfinished = source.unfinished
         target.save(out)
         clear_tables(out, target)
     report.after, report.seconds, report.unknown = target.counts, time.monotonic() - started, dict(gate.unknown)

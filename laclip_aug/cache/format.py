@@ -23,7 +23,7 @@ FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 INPUT_SOURCE = "input"
 """The ``source`` of a rejection of a caption as such (empty, too long), made by no augmenter."""
-
+UNFINISHED = "a build has not come to its end here, so captions may be missing; run the same build again to go on"
 
 _LARGEST = 64  # combinations; beyond, one that exceeds them all
 
@@ -132,7 +132,8 @@ class Manifest:
 
     ``configs`` is what made the texts: one, or several in a mixed cache. ``runs`` tells of each run that stored
     something its configuration's number and its surroundings. ``tables`` is the last whole look-up, and ``sources``
-    numbers the sources in its records; it only grows.
+    numbers the sources in its records; it only grows. ``unfinished`` tells that a build has begun to add captions and
+    has not come to its end, or that damage took some of what it had added.
     """
 
     configs: list[Config]
@@ -141,6 +142,7 @@ class Manifest:
     shards: list[Shard] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     tables: list[TableEntry] = field(default_factory=list)
+    unfinished: bool = False
 
     @property
     def config(self) -> Config:
@@ -213,6 +215,7 @@ def read_manifest(directory: str | Path) -> Manifest:
             shards=[Shard(**{**shard, "counts": Counts(**shard["counts"])}) for shard in raw["shards"]],
             sources=raw["sources"],
             tables=[TableEntry(**table) for table in raw["tables"]],
+            unfinished=raw.get("unfinished", False),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise CacheCorruptError(f"{path} is damaged ({error!r}); {damaged}") from None

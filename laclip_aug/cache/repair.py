@@ -104,7 +104,7 @@ def _manifest(directory: Path, said: list[str]) -> Manifest:
     except CacheCorruptError as error:
         said.append(f"{str(error).split('; ')[0]}; it was made anew from the other files")
     said.append("shards behind the last one, if there were any, cannot be known; nor can the inputs")
-    manifest = Manifest([])
+    manifest = Manifest([], unfinished=True)
     for number in _numbers(directory, "shard-"):
         for origin in salvage(directory / shard_name(number))[1]:
             run_number(manifest, origin)
@@ -143,6 +143,8 @@ def _shard(
         )
     else:
         said.append(f"{path.name} was not in the manifest: {len(records)} captions taken in")
+    if total != len(records):
+        manifest.unfinished = True
     if path.exists() and total != len(records):
         _keep(path, directory / (KEPT + path.name))
     shard = write_shard(directory, number, records, origins)
@@ -164,6 +166,7 @@ def _journal(directory: Path, number: int, manifest: Manifest, seen: KeySet, sai
     """Make what is sound and new in a journal a shard of its own."""
     found = read_journal(directory / f"journal-{number:06d}")
     said.extend(f"{sentence}; the next build makes them again" for sentence in found.damage)
+    manifest.unfinished |= bool(found.damage)
     records = list(found.records)
     fresh = seen.add_new([caption_key(record.caption) for record in records])
     records = [record for record, new in zip(records, fresh, strict=True) if new]

@@ -91,7 +91,8 @@ def report_of(directory: str | Path, spec: str | None = None, count: int = SAMPL
         "report": 1,
         "cache": {
             "configs": [as_json(asdict(config)) for config in now.manifest.configs],
-            "unfinished": now.journal.size,
+            "unfinished": now.manifest.unfinished,
+            "journal": now.journal.size,
         },
         "counts": {**asdict(now.counts), "acceptance": now.counts.acceptance},
         "sample": {

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from laclip_aug.cache.browse import snapshot
 from laclip_aug.cache.compile import is_sound, origin_of
-from laclip_aug.cache.format import Counts, Manifest, Shard
+from laclip_aug.cache.format import UNFINISHED, Counts, Manifest, Shard
 from laclip_aug.cache.keys import KeySet, caption_key
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.shards import advice, read_shard
@@ -57,6 +57,8 @@ def _unfinished(manifest: Manifest, journaled: int, torn: int) -> list[str]:
         )
     if torn:
         sentences.append(f"a kill left {torn} bytes of a half record; the next build makes it again")
+    if manifest.unfinished and not (journaled or torn):
+        sentences.append(UNFINISHED)
     if not manifest.complete:
         sentences.append(
             "there is no look-up of all the shards; finish the build, or run: laclip-aug cache compile DIR"

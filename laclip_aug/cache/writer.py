@@ -101,12 +101,16 @@ class CacheWriter:
             self._commit(journal.read())
 
     def finish(self) -> None:
-        """Write the last shard, compile what is new into the look-up, and delete what is needed no more."""
+        """Write the last shard, compile what is new into the look-up, and delete what is needed no more.
+
+        From now on the manifest says that the build has finished.
+        """
         if self._journal is None and self.recovered:
             self._begin()
         if self._journal is not None and len(self._journal):
             self._commit(self._journal.read())
         compile_lookup(self.directory, self.manifest)
+        self.manifest.unfinished = False
         self.manifest.save(self.directory)
         clear_tables(self.directory, self.manifest)
 
@@ -114,6 +118,7 @@ class CacheWriter:
         """Open the journal, and before it make the manifest know the configuration."""
         if not any(config.same(self._config) for config in self.manifest.configs):
             self.manifest.configs.append(self._config)
+        self.manifest.unfinished = True
         self.manifest.save(self.directory)
         origin = as_json({"config": asdict(self._config), "run": self._run})
         self._journal = Journal(journal_path(self.directory, self.manifest), origin)

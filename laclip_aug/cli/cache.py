@@ -107,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _info(args: argparse.Namespace) -> int:
     from laclip_aug.cache.browse import snapshot
+    from laclip_aug.cache.format import UNFINISHED
 
     now = snapshot(Path(args.directory))
     manifest, counts = now.manifest, now.counts
@@ -121,6 +122,8 @@ def _info(args: argparse.Namespace) -> int:
         print(f"  of these in the journal of an unfinished build: {now.journal.size}")
     for sentence in now.journal.damage:
         print(f"  {sentence}")
+    if manifest.unfinished:
+        print(f"  {UNFINISHED}")
     for source, number in counts.rewrites.items():
         print(f"  rewrites, {source}: {number}")
     print(f"attempts accepted: {counts.acceptance:.1%}")
@@ -186,10 +189,14 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _compile(args: argparse.Namespace) -> int:
+    from laclip_aug.cache.format import UNFINISHED
     from laclip_aug.cache.repair import compile_cache
 
-    tables = compile_cache(args.directory).tables
+    manifest = compile_cache(args.directory)
+    tables = manifest.tables
     print(f"look-up of {sum(t.records for t in tables)} captions, {sum(t.bytes for t in tables)} bytes")
+    if manifest.unfinished:
+        print(UNFINISHED)
     return 0
 
 

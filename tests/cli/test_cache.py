@@ -1,6 +1,11 @@
 """``laclip-aug cache`` and its actions."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -182,8 +187,11 @@ def test_an_unfinished_cache_shows_its_journal(tmp_path, capsys):
     assert "in the journal of an unfinished build: 1000" in text
     assert "x: PHOTO 7" in run(capsys, "show", tmp_path / "cache", "photo 7")[1]
     assert run(capsys, "export", tmp_path / "cache", tmp_path / "out.csv")[1].startswith("1000 records")
-    assert run(capsys, "compile", tmp_path / "cache")[1].startswith("look-up of 1000 captions")
-    assert run(capsys, "verify", tmp_path / "cache") == (0, "sound\n")
+    compiled = run(capsys, "compile", tmp_path / "cache")[1]
+    assert compiled.startswith("look-up of 1000 captions") and "run the same build again" in compiled
+    status, text = run(capsys, "verify", tmp_path / "cache")
+    assert status == 0 and "has not come to its end" in text and text.endswith("\nsound, but not finished\n")
+    assert "has not come to its end" in run(capsys, "info", tmp_path / "cache")[1]
 
 
 def test_repair(directory, capsys):
@@ -193,3 +201,32 @@ def test_repair(directory, capsys):
     assert status == 0
     assert "shard-000001.parquet is missing: 10 of 10 captions lost" in text
     assert text.endswith("repaired\n")
+
+
+@pytest.mark.parametrize("end", ["typo", "killed", "interrupted"])
+def test_a_first_import_that_fails_refuses_no_other(tmp_path, capsys, end):
+    rows = '{"caption": "a dog", "long": "a dog on grass", "short": "dog"}\n' * 10
+    (tmp_path / "in.jsonl").write_text(rows)
+    main_of_it = "import sys; from laclip_aug.cli import main; sys.exit(main())"
+    cache, command = tmp_path / "cache", [sys.executable, "-c", main_of_it, "cache", "import"]
+    if end == "typo":
+        failed = subprocess.run(
+            [*command, tmp_path / "in.jsonl", "--rewrite-key", "lonk", "--cache", cache], check=False
+        )
+        assert failed.returncode == 2
+    else:
+        os.mkfifo(tmp_path / "slow.jsonl")
+        arguments = [tmp_path / "slow.jsonl", "--rewrite-key", "long", "--cache", cache]
+        pipe = os.open(tmp_path / "slow.jsonl", os.O_RDWR)  # both ends, so that nothing waits for the child
+        with subprocess.Popen([*command, *arguments]) as child:
+            os.write(pipe, rows.encode())
+            while not (cache / "lock").exists():
+                assert child.poll() is None
+                time.sleep(0.05)
+            child.send_signal(signal.SIGKILL if end == "killed" else signal.SIGINT)
+            child.wait(60)
+        os.close(pipe)
+    assert {path.name for path in cache.glob("*")} <= {"lock"}
+    status, text = run(capsys, "import", tmp_path / "in.jsonl", "--rewrite-key", "short", "--cache", cache)
+    assert status == 0, text
+    assert "short: dog" in run(capsys, "show", cache, "a dog")[1]
