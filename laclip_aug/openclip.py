@@ -187,58 +187,60 @@ def merges_file() -> Path:
     return path
 
 
-class ImageTextModel:
-    """A model of open_clip with its preprocessing and tokenizer; vectors ``[D]`` have unit length."""
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model of open_clip, in evaluation mode, with its preprocessing and tokenizer."""
 
-    def __init__(self, name: str, pretrained: str) -> None:
-        make = _module("open_clip").create_model_and_transforms
-        model, _, self._preprocess = make(name, pretrained=pretrained or None)
-        self._model, self._tokenize = model.eval(), _module("open_clip").get_tokenizer(name)
-
-    def encode_images(self, files: Sequence[bytes | None]) -> list[Any]:
-        """The vector of each encoded image file; None where there is none, or it cannot be decoded."""
-        pixels = [None if file is None else self._decoded(file) for file in files]
-        return self._vectors(self._model.encode_image, pixels)
-
-    def encode_texts(self, texts: Sequence[str]) -> list[Any]:
-        """The vector of each text; what is over the model's context is cut."""
-        printable = [text.encode("utf-8", "replace").decode() for text in texts]
-        return self._vectors(self._model.encode_text, list(self._tokenize(printable)) if printable else [])
-
-    def _decoded(self, file: bytes) -> Any:
-        from PIL import Image
-
-        try:
-            return self._preprocess(Image.open(io.BytesIO(file)).convert("RGB"))
-        except (OSError, ValueError, SyntaxError):  # what Pillow raises on a file that is no image, or damaged
-            return None
-
-    def _vectors(self, encode: Callable[..., Any], rows: Sequence[Any]) -> list[Any]:
-        import torch
-
-        there = [row for row in rows if row is not None]
-        if not there:
-            return [None] * len(rows)
-        with torch.inference_mode():
-            found = iter(encode(torch.stack(there), normalize=True).float())
-        return [None if row is None else next(found) for row in rows]
+    model: Any
+    preprocess: Callable[..., Any]
+    tokenize: Callable[..., Any]
 
 
-def image_text_model(reference: str) -> ImageTextModel:
-    """The model ``NAME:PRETRAINED`` (a tag or a file of weights), ``NAME``, ``hf-hub:REPO`` or ``local-dir:DIR``.
+def load_model(name: str, pretrained: str = "", precision: str = "fp32", device: str = "cpu") -> LoadedModel:
+    """The model ``name`` with the weights of a tag or a file, or ``hf-hub:REPO`` or ``local-dir:DIR``, which have both.
+
+    Files are read without running code that is in them (``weights_only``).
 
     Raises:
         ConfigurationError: open_clip has no such model, or its weights cannot be loaded.
     """
-    own = reference.startswith(("hf-hub:", "local-dir:"))
-    name, _, pretrained = (reference, "", "") if own else reference.partition(":")
     try:
-        return ImageTextModel(name, pretrained)
-    except (RuntimeError, OSError, ValueError, KeyError, AssertionError) as error:
+        make = _module("open_clip").create_model_and_transforms
+        model, _, preprocess = make(name, pretrained=pretrained or None, precision=precision, device=device)
+        return LoadedModel(model.eval(), preprocess, _module("open_clip").get_tokenizer(name))
+    except Exception as error:  # whatever a model's constructor and the reading of its file raise
+        given = f"{name}:{pretrained}" if pretrained else name
         raise ConfigurationError(
-            f"open_clip cannot make {reference!r} ({error}); write NAME:PRETRAINED as open_clip.list_pretrained() "
-            "lists them, NAME:FILE, or hf-hub:REPO"
+            f"open_clip cannot make {given!r} ({error}); give a model and weights as open_clip.list_pretrained() "
+            "lists them, a model and a file, or hf-hub:REPO"
         ) from error
+
+
+def make_clip(embed_dim: int, vision: dict[str, Any], text: dict[str, Any], **options: Any) -> LoadedModel:
+    """A CLIP of open_clip from configurations of its towers, without weights; ``options`` are of its preprocessing."""
+    library = _module("open_clip")
+    model = library.CLIP(embed_dim=embed_dim, vision_cfg=vision, text_cfg=text, quick_gelu=True)
+    preprocess = library.image_transform(vision["image_size"], is_train=False, **options)
+    return LoadedModel(model.eval(), preprocess, library.SimpleTokenizer(context_length=text["context_length"]))
+
+
+def prompt_templates(name: str) -> list[Callable[[str], str]]:
+    """open_clip's templates: ``openai``, the 80 for ImageNet, or ``simple``, the 7 that did best of them."""
+    return list(getattr(_module("open_clip"), f"{name.upper()}_IMAGENET_TEMPLATES"))
+
+
+def imagenet_classes() -> list[str]:
+    """CLIP's names of ImageNet's classes, in the order of the synsets."""
+    return list(_module("open_clip").IMAGENET_CLASSNAMES)
+
+
+def zero_shot_classifier(
+    loaded: LoadedModel, classnames: Sequence[str], templates: Sequence[Callable[[str], str]], device: str
+) -> Any:
+    """The matrix ``[D, C]`` of open_clip's zero-shot classifier: unit vectors, each a mean over the templates."""
+    build = Seam("open_clip", "build_zero_shot_classifier", ("model", "tokenizer", "classnames", "templates", "device"))
+    build.check()
+    return build.get()(loaded.model, loaded.tokenize, list(classnames), list(templates), device=device)
 
 
 @contextmanager

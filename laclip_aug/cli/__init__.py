@@ -14,6 +14,7 @@ from laclip_aug.version import __version__
 SUBCOMMANDS = {
     "rewrite": "rewrite a caption and show the rewrites, and what was rejected and why",
     "build": "augment captions into a cache",
+    "eval": "how good a model is: zero-shot, few-shot, linear probe, retrieval, composition",
     "report": "how good a cache is, on one page: counts, lengths, signals, rejections, samples",
     "cache": "info, show, verify, compile, repair, filter, import, export",
     "translate": "convert translation models; show a back-translation",

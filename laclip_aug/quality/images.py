@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
+from typing import Any
 
 from laclip_aug import openclip
 from laclip_aug.errors import ConfigurationError
@@ -20,7 +22,7 @@ class Clip(Signal):
     def __init__(self, model: str = "") -> None:
         if not model:
             raise ConfigurationError("clip needs a model: clip(ViT-B-32:laion2b_s34b_b79k), or clip(ViT-B-32:FILE.pt)")
-        self._model = openclip.image_text_model(model)
+        self._model = ImageTextModel(model)
 
     def measure(self, pairs: Sequence[TextPair]) -> list[float]:
         """The cosine of each pair; unknown where there is no image or it cannot be decoded."""
@@ -58,3 +60,49 @@ class ClipGain(Clip):
     def compare(self, captions: list[float], texts: list[float]) -> list[float]:
         """The differences."""
         return [text - caption for caption, text in zip(captions, texts, strict=True)]
+
+
+class ImageTextModel:
+    """A model of open_clip; vectors ``[D]`` have unit length.
+
+    Args:
+        reference: ``NAME:PRETRAINED`` (a tag or a file of weights), ``NAME``, ``hf-hub:REPO`` or ``local-dir:DIR``.
+
+    Raises:
+        ConfigurationError: open_clip has no such model, or its weights cannot be loaded.
+    """
+
+    def __init__(self, reference: str) -> None:
+        own = reference.startswith(("hf-hub:", "local-dir:"))
+        name, _, pretrained = (reference, "", "") if own else reference.partition(":")
+        self._loaded = openclip.load_model(name, pretrained)
+
+    def encode_images(self, files: Sequence[bytes | None]) -> list[Any]:
+        """The vector of each encoded image file; None where there is none, or it cannot be decoded."""
+        pixels = [None if file is None else self._decoded(file) for file in files]
+        return self._vectors(self._loaded.model.encode_image, pixels)
+
+    def encode_texts(self, texts: Sequence[str]) -> list[Any]:
+        """The vector of each text; what is over the model's context is cut."""
+        printable = [text.encode("utf-8", "replace").decode() for text in texts]
+        return self._vectors(
+            self._loaded.model.encode_text, list(self._loaded.tokenize(printable)) if printable else []
+        )
+
+    def _decoded(self, file: bytes) -> Any:
+        from PIL import Image
+
+        try:
+            return self._loaded.preprocess(Image.open(io.BytesIO(file)).convert("RGB"))
+        except (OSError, ValueError, SyntaxError):  # what Pillow raises on a file that is no image, or damaged
+            return None
+
+    def _vectors(self, encode: Callable[..., Any], rows: Sequence[Any]) -> list[Any]:
+        import torch
+
+        there = [row for row in rows if row is not None]
+        if not there:
+            return [None] * len(rows)
+        with torch.inference_mode():
+            found = iter(encode(torch.stack(there), normalize=True).float())
+        return [None if row is None else next(found) for row in rows]

@@ -1,0 +1,259 @@
+"""Data sets: where images are, how they are split, what their classes are called. Each is a YAML file of ten lines.
+
+Those of the package are in ``evaluation/datasets``. A folder, tars or a library's data set can be named without one.
+A split is written ``train``, or ``train[:80%]``: this part of each class, in an order that is a hash of the images'
+names, so that it does not depend on the order of the files and no class is cut off.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from laclip_aug import openclip
+from laclip_aug.errors import ConfigurationError, InputError, UnknownNameError
+from laclip_aug.evaluation.images import NO_LABEL, ImageSet, found_splits, local_images, text_lines
+from laclip_aug.evaluation.libraries import is_library, library_images, library_splits
+from laclip_aug.evaluation.protocols import filled, read_yaml
+from laclip_aug.seeding import derive
+
+FOLDER = Path(__file__).parent / "datasets"
+METRICS = ("top-1", "mean-per-class")
+CLIP_NAMES = "open_clip:imagenet"
+"""CLIP's names of ImageNet's classes, as ``classnames``."""
+WHOLE = "all"
+"""The split of what is not split."""
+
+_SPLIT = re.compile(r"([^\[\]]+)(?:\[(?:([\d.]+)%)?:(?:([\d.]+)%)?\])?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """A data set as its file describes it.
+
+    Attributes:
+        data: a folder, tars, ``torchvision:NAME`` or ``clip-benchmark:NAME``, or one of these for each split; paths
+            are relative to the file.
+        splits: ``train``, ``val`` and ``test``, and ``zero-shot`` if it is not ``test``.
+        metric: of the linear probe, ``top-1`` or ``mean-per-class``.
+        classnames: names in the order of the class numbers, or a file with one a line.
+        templates: the data's own, for ``zero-shot-own``; a list, or a file.
+        captions: a file of captions, for retrieval.
+        negatives: files of SugarCrepe's form.
+    """
+
+    name: str
+    version: int = 1
+    data: Any = ""
+    splits: Any = None
+    metric: str = "top-1"
+    classnames: Any = None
+    templates: Any = None
+    captions: str = ""
+    negatives: Any = ()
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Some images with their class numbers."""
+
+    images: ImageSet
+    chosen: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    without_label: int
+
+
+class DataSet:
+    """A data set that can be evaluated on.
+
+    Args:
+        spec: its description.
+        home: what relative paths in it are relative to.
+        root: where a library keeps its data.
+    """
+
+    def __init__(self, spec: DataSpec, home: Path = Path(), root: Path | None = None) -> None:
+        if spec.metric not in METRICS:
+            raise UnknownNameError(f"metric of {spec.name}", spec.metric, METRICS)
+        self.spec, self._home, self._root = spec, home, root
+        self.splits = {str(k): str(v) for k, v in (spec.splits or self._usual_splits()).items()}
+        self._sets: dict[str, ImageSet] = {}
+
+    @property
+    def negatives(self) -> list[Path]:
+        """The files of hard negatives."""
+        named = [self.spec.negatives] if isinstance(self.spec.negatives, str) else self.spec.negatives
+        return [self._home / str(file) for file in named]
+
+    @property
+    def captions(self) -> Path | None:
+        """The file of captions, if one is named."""
+        return self._home / self.spec.captions if self.spec.captions else None
+
+    def has(self, *roles: str) -> bool:
+        """Whether there is a split for each of ``roles``."""
+        return all(role in self.splits for role in roles)
+
+    def images(self, role: str = "test") -> tuple[ImageSet, NDArray[np.int64]]:
+        """The images that the split of ``role`` is of, and which of them it has.
+
+        Raises:
+            ConfigurationError: there is no such split, or it is not written as one.
+        """
+        text = self.splits.get(role) or (self.splits.get("test") if role == "zero-shot" else None)
+        if text is None:
+            raise ConfigurationError(
+                f"{self.spec.name} has no split {role!r}; write a YAML file with, for example, "
+                f"splits: {{train: 'all[:60%]', val: 'all[60%:80%]', test: 'all[80%:]'}}"
+            )
+        match = _SPLIT.fullmatch(text.strip())
+        if match is None:
+            raise ConfigurationError(f"{self.spec.name}: the split {text!r} is not written like train or train[:80%]")
+        images = self._set(match[1].strip())
+        low, high = float(match[2] or 0), float(match[3] or 100)
+        if not 0 <= low < high <= 100:
+            raise ConfigurationError(f"{self.spec.name}: the split {text!r} must go up, from 0% to at most 100%")
+        if (low, high) == (0, 100):
+            return images, np.arange(len(images.keys))
+        return images, part_of_each_class(images, low / 100, high / 100)
+
+    def labelled(self, role: str) -> Labelled:
+        """The images of a split that have a class.
+
+        Raises:
+            InputError: there are no classes.
+        """
+        images, chosen = self.images(role)
+        if images.labels is None or len(images.classes) < 2:
+            raise InputError(
+                f"{self.spec.name} has no classes; put its images into one folder a class, or give tars with .cls"
+            )
+        labels = images.labels[chosen]
+        there = labels != NO_LABEL
+        return Labelled(images, chosen[there], labels[there], int((~there).sum()))
+
+    def _set(self, split: str) -> ImageSet:
+        if split not in self._sets:
+            self._sets[split] = self._named(self._opened(split))
+        return self._sets[split]
+
+    def _opened(self, split: str) -> ImageSet:
+        data, part = self.spec.data, None if split == WHOLE else split
+        if isinstance(data, Mapping):
+            if split not in data:
+                raise UnknownNameError(f"split of {self.spec.name}", split, map(str, data))
+            data, part = data[split], None
+        if is_library(str(data)):
+            return library_images(str(data), split, self._root)
+        return local_images(self._place(str(data)), part)
+
+    def _named(self, images: ImageSet) -> ImageSet:
+        """``images`` with the names that the description gives."""
+        found = replace(images, name=self.spec.name)
+        if classes := self._lines(self.spec.classnames, "classnames"):
+            most = -1 if found.labels is None else int(found.labels.max())
+            if len(classes) <= most or (found.classes and len(classes) < len(found.classes)):
+                raise ConfigurationError(
+                    f"{self.spec.name}: {len(classes)} class names for {max(most + 1, len(found.classes))} classes; "
+                    "give one for each, in the order of the class numbers"
+                )
+            found = replace(found, classes=classes)
+        return replace(found, templates=self._lines(self.spec.templates, "templates") or found.templates)
+
+    def _lines(self, value: Any, what: str) -> list[str]:
+        if value is None or isinstance(value, list | tuple):
+            return [str(item) for item in value or ()]
+        if value == CLIP_NAMES:
+            return openclip.imagenet_classes()
+        if not (lines := text_lines(self._home / str(value))):
+            raise ConfigurationError(f"{self.spec.name}: there is nothing in {self._home / str(value)}, its {what}")
+        return lines
+
+    def _place(self, data: str) -> str:
+        home = self._root or self._home
+        return "::".join(str(home / part) for part in data.split("::"))
+
+    def _usual_splits(self) -> dict[str, str]:
+        data = self.spec.data
+        if isinstance(data, Mapping):
+            there = {str(name): str(name) for name in data}
+        elif is_library(str(data)):
+            there = library_splits(str(data))
+        else:
+            there = found_splits(Path(self._place(str(data))))
+        return usual(there)
+
+
+def usual(there: Mapping[str, str]) -> dict[str, str]:
+    """Splits from those that are there: a fifth of each class of ``train`` is held out where there is no ``val``."""
+    found = dict(there) or {"test": WHOLE}
+    if "test" not in found and "val" in found:
+        found["test"] = found.pop("val")
+    if "train" in found and "val" not in found:
+        found |= {"train": f"{found['train']}[20%:]", "val": f"{found['train']}[:20%]"}
+    return found
+
+
+def part_of_each_class(images: ImageSet, low: float, high: float) -> NDArray[np.int64]:
+    """Indices, ascending, of the images from the part ``low`` to the part ``high`` of each class."""
+    order = np.array([derive("split", key) for key in images.keys], dtype=np.uint64)
+    labels = np.zeros(len(order), dtype=np.int64) if images.labels is None else images.labels
+    chosen: list[int] = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        members = members[np.argsort(order[members], kind="stable")]
+        chosen += members[math.floor(low * len(members) + 1e-9) : math.floor(high * len(members) + 1e-9)].tolist()
+    return np.array(sorted(chosen), dtype=np.int64)
+
+
+def same_classes(parts: Sequence[Labelled]) -> list[NDArray[np.int64]]:
+    """The labels of ``parts``, numbered alike: by the classes' names where their lists differ."""
+    lists = [list(part.images.classes) for part in parts]
+    if all(names == lists[0] for names in lists):
+        return [part.labels for part in parts]
+    numbers = {name: number for number, name in enumerate(sorted(set().union(*lists)))}
+    return [np.array([numbers[n] for n in names])[p.labels] for p, names in zip(parts, lists, strict=True)]
+
+
+def dataset_names() -> list[str]:
+    """The data sets of the package."""
+    return sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+def load_dataset(given: str, root: Path | None = None, **own: Any) -> DataSet:
+    """A data set: a name of the package's, a YAML file, a folder, tars, or a library's.
+
+    Args:
+        root: where a library's data, or a relative path in the package's own description, is.
+        own: settings that replace those of the description; ``None`` leaves one as it is.
+
+    Raises:
+        UnknownNameError: there is neither such a name nor such a file.
+    """
+    settings = {key: value for key, value in own.items() if value is not None}
+    home = Path()
+    if given.endswith((".yaml", ".yml")) or given in dataset_names():
+        path = Path(given) if given.endswith((".yaml", ".yml")) else FOLDER / f"{given}.yaml"
+        content, home = read_yaml(path), path.parent
+        for key in ("captions", "classnames", "templates", "negatives"):
+            if key in settings:  # from the command line: relative to the working directory
+                settings[key] = _absolute(settings[key])
+        return DataSet(filled(DataSpec, {**content, **settings}, path), home, root)
+    if not is_library(given) and not Path(given).exists() and not re.search(r"[{*?]|::|\.tar$", given):
+        raise UnknownNameError("data set, file or folder", given, dataset_names())
+    name = given if is_library(given) else Path(given.split("::")[0]).resolve().name
+    return DataSet(
+        DataSpec(**{"name": name, "version": 0, "data": given, **settings}), home, root if is_library(given) else None
+    )
+
+
+def _absolute(value: Any) -> Any:
+    return [_absolute(item) for item in value] if isinstance(value, list) else str(Path(value).absolute())

@@ -1,0 +1,207 @@
+"""Images to evaluate on: folders, one a class, and webdataset tars, CLIP_benchmark's layout included.
+
+An image is a place (a file, or bytes of a tar), so any of them can be read at any time, by any worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from laclip_aug.errors import InputError
+from laclip_aug.exchange.addresses import is_address, shortened
+from laclip_aug.exchange.images import ImagePlace
+from laclip_aug.exchange.places import expand
+
+ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
+"""The names under which folders of the usual splits are found."""
+CLASSNAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
+NO_LABEL = -1
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images in a fixed order, with what is known of them.
+
+    Attributes:
+        name: what results call it.
+        keys: ``[N]`` path of each image inside its folder or tar.
+        read: the image of an index, as a Pillow image; raises whatever Pillow does.
+        fingerprint: changes when an image does: of names, sizes and times for files.
+        labels: ``[N]`` class numbers, ``NO_LABEL`` where there is none; or None.
+        classes: their names.
+        captions: ``[N]`` texts of each image; or None.
+        templates: the data's own prompt templates, with ``{c}`` for the class.
+    """
+
+    name: str
+    keys: Sequence[str]
+    read: Callable[[int], Any]
+    fingerprint: str
+    labels: NDArray[np.int64] | None = None
+    classes: Sequence[str] = ()
+    captions: Sequence[Sequence[str]] | None = None
+    templates: Sequence[str] = field(default=())
+
+    def only(self, indices: Sequence[int]) -> ImageSet:
+        """The images of ``indices``, in that order."""
+        if list(indices) == list(range(len(self.keys))):
+            return self
+        chosen = np.asarray(indices, dtype=np.int64)
+        digest = hashlib.sha256(self.fingerprint.encode() + chosen.astype("<i8").tobytes()).hexdigest()
+        return replace(
+            self,
+            keys=[self.keys[i] for i in chosen],
+            read=lambda i, read=self.read: read(int(chosen[i])),  # type: ignore[misc]
+            fingerprint=digest,
+            labels=None if self.labels is None else self.labels[chosen],
+            captions=None if self.captions is None else [self.captions[i] for i in chosen],
+        )
+
+
+def decode(data: bytes) -> Any:
+    """An encoded image as Pillow's, in RGB before anything else is done to it, as torchvision's loaders do."""
+    from PIL import Image
+
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def local_images(address: str, split: str | None = None) -> ImageSet:
+    """The images of a folder, of a CLIP_benchmark folder's tars, or of tars (brace patterns, several with ``::``).
+
+    Args:
+        split: a folder in ``address``; None takes ``address`` as it is.
+
+    Raises:
+        InputError: there is no such place, no such split, or no image in it.
+    """
+    path = Path(address)
+    if is_address(address):
+        raise InputError(f"images are read from local files only; fetch {shortened(address)} first")
+    if not path.is_dir():
+        return _of_tars(expand([address]), shortened(Path(address.split("::")[0]).name), Path(address).parent)
+    folder = path if split is None else path / split
+    if not folder.is_dir():
+        there = sorted(child.name for child in path.iterdir() if child.is_dir())
+        raise InputError(f"{path} has no folder {split!r}; its folders are: {', '.join(there[:12]) or 'none'}")
+    name = path.resolve().name
+    if tars := sorted(folder.glob("*.tar"), key=lambda tar: (len(tar.name), tar.name)):
+        return _of_tars([str(tar) for tar in tars], name, path)
+    return _of_folder(folder, name)
+
+
+def found_splits(folder: Path) -> dict[str, str]:
+    """Which of the usual splits have a folder in ``folder``, and its name."""
+    return {split: name for split, names in SPLITS.items() for name in reversed(names) if (folder / name).is_dir()}
+
+
+def text_lines(file: Path) -> list[str]:
+    """The lines of a small text file that are not empty; none if it is absent."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read as UTF-8 text ({error}); convert it") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _of_folder(folder: Path, name: str) -> ImageSet:
+    files: list[str] = []
+    for at, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        inside = Path(at).relative_to(folder)
+        files += [str(inside / file) for file in names if Path(file).suffix.lower() in ENDINGS and file[0] != "."]
+    if not files:
+        raise InputError(f"{folder} holds no image ({', '.join(sorted(ENDINGS))}) and no .tar; give another folder")
+    files.sort()
+    stats = [(folder / file).stat() for file in files]
+    lines = [f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}" for file, stat in zip(files, stats, strict=True)]
+    return _labelled_by_folder(
+        ImageSet(name, files, lambda i: decode(ImagePlace(str(folder / files[i])).read()), _digest(lines))
+    )
+
+
+def _labelled_by_folder(images: ImageSet) -> ImageSet:
+    """Classes are the folders that the images are in, as torchvision's ``ImageFolder`` has it."""
+    parts = [Path(key).parts for key in images.keys]
+    while len({part[0] for part in parts}) == 1 and all(len(part) > 2 for part in parts):
+        parts = [part[1:] for part in parts]  # one folder around all classes
+    folders = sorted({part[0] for part in parts if len(part) > 1})
+    if not folders:
+        return images
+    numbers = {name: number for number, name in enumerate(folders)}
+    labels = [numbers[part[0]] if len(part) > 1 else NO_LABEL for part in parts]
+    return replace(images, labels=np.array(labels, dtype=np.int64), classes=[f.replace("_", " ") for f in folders])
+
+
+def _of_tars(tars: Sequence[str], name: str, home: Path) -> ImageSet:
+    """Samples of an image and, where they are, ``.cls`` (a class number) and ``.txt`` (captions, one a line)."""
+    keys: list[str] = []
+    places: list[ImagePlace] = []
+    labels: list[int] = []
+    captions: list[list[str]] = []
+    lines: list[str] = []
+    for tar in tars:
+        state = Path(tar).stat()
+        lines.append(f"{Path(tar).name}\0{state.st_size}\0{state.st_mtime_ns}")
+        for key, place, texts in _samples(tar):
+            keys.append(key)
+            places.append(place)
+            labels.append(_class_number(texts.get("cls"), f"{tar}: {key}"))
+            captions.append([line.strip() for line in texts.get("txt", "").splitlines() if line.strip()])
+    if not keys:
+        raise InputError(f"no image was found in {shortened(tars[0])}; its members must end in .jpg, .png, .webp, ...")
+    images = ImageSet(name, keys, lambda i: decode(places[i].read()), _digest(lines))
+    if any(captions):
+        images = replace(images, captions=captions)
+    if all(label == NO_LABEL for label in labels):
+        return _labelled_by_folder(images)
+    classes = text_lines(home / CLASSNAMES) or [str(number) for number in range(max(labels) + 1)]
+    if max(labels) >= len(classes):
+        raise InputError(f"{name} has the class number {max(labels)}, but {home / CLASSNAMES} names {len(classes)}")
+    own = text_lines(home / TEMPLATES)
+    return replace(images, labels=np.array(labels, dtype=np.int64), classes=classes, templates=own)
+
+
+def _samples(file: str) -> list[tuple[str, ImagePlace, dict[str, str]]]:
+    found: list[tuple[str, ImagePlace, dict[str, str]]] = []
+    try:
+        with tarfile.open(file, "r:") as tar:
+            stem, texts = "", dict[str, str]()
+            for member in tar:
+                path = Path(member.name)
+                ending = path.suffix.lower()
+                if not member.isfile() or path.name.startswith("."):
+                    continue
+                if str(path.with_suffix("")) != stem:
+                    stem, texts = str(path.with_suffix("")), {}
+                if ending in ENDINGS:
+                    found.append((member.name, ImagePlace(file, member.offset_data, member.size), texts))
+                elif ending in (".cls", ".txt") and (content := tar.extractfile(member)):
+                    texts[ending[1:]] = content.read().decode("utf-8", "replace")
+    except (tarfile.TarError, OSError) as error:
+        raise InputError(f"{shortened(file)} cannot be read as an unpacked tar ({error}); fetch it again") from error
+    return found
+
+
+def _class_number(text: str | None, place: str) -> int:
+    if text is None:
+        return NO_LABEL
+    if not text.strip().isdecimal():
+        raise InputError(f"{place}: the .cls member is {text.strip()[:40]!r}, not a class number from 0 on")
+    return int(text)
+
+
+def _digest(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,155 @@
+"""Protocols: how figures are made of features. Each is a small YAML file with a name and a version.
+
+Those of the package are in ``evaluation/protocols``; a path to a file of your own works wherever a name does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from laclip_aug.errors import ConfigurationError, UnknownNameError
+
+FOLDER = Path(__file__).parent / "protocols"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What every protocol has: a name, a version that changes when a figure could, and where it comes from."""
+
+    kind: ClassVar[str] = ""
+    name: str
+    version: int
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShot(Protocol):
+    """Zero-shot classification.
+
+    Attributes:
+        templates: ``openai`` (80), ``simple`` (7), ``own`` (the data's), or a list with ``{c}`` for the class.
+    """
+
+    kind: ClassVar[str] = "zero-shot"
+    templates: str | Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShot(Protocol):
+    """Few-shot classification by class means."""
+
+    kind: ClassVar[str] = "few-shot"
+    episodes: int
+    ways: int
+    shots: int
+    queries: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearProbe(Protocol):
+    """Logistic regression on features.
+
+    Attributes:
+        objective: ``norm`` or ``scikit-learn``; see :mod:`laclip_aug.evaluation.logistic`.
+        costs: the coarse values of C, ascending.
+        fine: values around the best of them, log-spaced from a coarse step below it to one above.
+    """
+
+    kind: ClassVar[str] = "linear-probe"
+    objective: str
+    iterations: int
+    costs: Sequence[float]
+    fine: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieval(Protocol):
+    """Image-text retrieval."""
+
+    kind: ClassVar[str] = "retrieval"
+    at: Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composition(Protocol):
+    """Choosing the right caption of an image among hard negatives."""
+
+    kind: ClassVar[str] = "composition"
+
+
+KINDS: dict[str, type[Protocol]] = {
+    protocol.kind: protocol for protocol in (ZeroShot, FewShot, LinearProbe, Retrieval, Composition)
+}
+
+
+def protocol_names() -> list[str]:
+    """The protocols of the package."""
+    return sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+def load_protocol(name: str) -> Protocol:
+    """The protocol of that name, or of a YAML file.
+
+    Raises:
+        UnknownNameError: there is none, or the file has a field that its kind does not know.
+        ConfigurationError: the file cannot be read, or lacks a field.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if path.parent == FOLDER and name not in protocol_names():
+        raise UnknownNameError("protocol", name, protocol_names())
+    content = read_yaml(path)
+    kind = str(content.pop("kind", ""))
+    if kind not in KINDS:
+        raise UnknownNameError(f"kind of protocol in {path.name}:", kind, KINDS)
+    found: Protocol = filled(KINDS[kind], content, path)
+    return found
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; only plain values, no objects.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is no mapping.
+    """
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigurationError(f"{path} cannot be read as YAML ({error}); check the file") from error
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise ConfigurationError(f"{path} holds no settings; write 'name: ...' and others, one a line")
+    return found
+
+
+def filled(kind: type[Any], content: Mapping[str, Any], path: Path) -> Any:
+    """``kind(**content)``, each value of the type that the field has by its annotation."""
+    known = {field.name: field for field in fields(kind)}
+    for key in content:
+        if key not in known:
+            raise UnknownNameError(f"setting in {path.name}:", key, known)
+    lacking = [f.name for f in known.values() if f.name not in content and f.default is f.default_factory is MISSING]
+    if lacking:
+        raise ConfigurationError(f"{path} lacks {', '.join(lacking)}; add a line for each")
+    return kind(**{key: _typed(value, str(known[key].type), f"{path.name}: {key}") for key, value in content.items()})
+
+
+def _typed(value: Any, kind: str, place: str) -> Any:
+    simple = {"int": int, "str": str, "Sequence[float]": float, "Sequence[int]": int, "Sequence[str]": str}
+    try:
+        if kind.startswith("Sequence"):
+            if isinstance(value, str | Mapping):
+                raise TypeError("not a list")
+            return tuple(simple[kind](item) for item in value)
+        if kind in simple:
+            if isinstance(value, bool | list | dict) or (kind == "int" and int(value) != float(value)):
+                raise TypeError(f"{value!r}")
+            return simple[kind](value)
+    except (TypeError, ValueError) as error:
+        wanted = kind.replace("Sequence", "list").replace("[", " of ").replace("]", "")
+        raise ConfigurationError(f"{place} must be {wanted}, not {value!r} ({error}); correct it") from None
+    return value

@@ -1,0 +1,168 @@
+"""``laclip-aug eval`` as people run it: a process, drawn photos, a small model of open_clip."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.evaluation.conftest import COLOURS, Run, class_folders, encoded, tar_of
+
+
+def results(file: Path) -> dict[str, Any]:
+    return {result["protocol"]: result for result in json.loads(file.read_text())["results"]}
+
+
+def test_zero_shot_is_open_clips_own(laclip_eval: Run, model_files: tuple[Path, Path], tmp_path: Path) -> None:
+    """Against a loop over open_clip alone, image by image."""
+    import open_clip
+    import torch
+    from PIL import Image
+
+    photos = class_folders(tmp_path / "photos")
+    done = laclip_eval("zero-shot", "--data", str(photos), "--protocol", "zero-shot-7", "--json", str(tmp_path / "o"))
+    assert done.returncode == 0, done.stderr
+    found = results(tmp_path / "o")["zero-shot-7"]
+
+    model, _, preprocess = open_clip.create_model_and_transforms("tiny-eval", pretrained=str(model_files[1]))
+    model.eval()
+    tokenizer = open_clip.get_tokenizer("tiny-eval")
+    right = []
+    with torch.no_grad():
+        columns = []
+        for name in ("blue sky", "green grass", "red rose"):
+            texts = tokenizer([template(name) for template in open_clip.SIMPLE_IMAGENET_TEMPLATES])
+            column = model.encode_text(texts, normalize=True).mean(dim=0)
+            columns.append(column / column.norm())
+        for number, folder in enumerate(sorted(COLOURS)):
+            for file in sorted((photos / folder).iterdir()):
+                image = model.encode_image(preprocess(Image.open(file))[None], normalize=True)[0]
+                right.append(int(torch.stack([image @ column for column in columns]).argmax()) == number)
+    assert found["metrics"]["top-1"] == pytest.approx(100 * np.mean(right))
+    assert found["protocol_version"] == 1
+    assert found["counts"] == {"images": 12, "classes": 3}
+    assert found["data"]["name"] == "photos"
+    document = json.loads((tmp_path / "o").read_text())
+    assert document["model"]["weights"].startswith("sha256:")
+    assert "zero-shot-7 v1" in done.stdout
+    assert f"{found['metrics']['top-1']:.2f}" in done.stdout
+
+
+def test_all_runs_what_fits_and_again_without_the_model(laclip_eval: Run, tmp_path: Path) -> None:
+    class_folders(tmp_path / "photos/train", 10)
+    class_folders(tmp_path / "photos/test", 4, first=50)
+    (tmp_path / "few.yaml").write_text(
+        "name: few\nversion: 3\nkind: few-shot\nepisodes: 20\nways: 2\nshots: 3\nqueries: 2\nseed: 5\n"
+    )
+    rows = "".join(f"{name}/{i}.png\ta picture of {name} {i}\n" for name in COLOURS for i in range(50, 54))
+    (tmp_path / "captions.tsv").write_text("filepath\tcaption\n" + rows + "elsewhere.png\tnot there\n")
+    arguments = ["--data", str(tmp_path / "photos"), "--captions", str(tmp_path / "captions.tsv")]
+    for name in (
+        "zero-shot-80",
+        "zero-shot-own",
+        str(tmp_path / "few.yaml"),
+        "linear-probe",
+        "retrieval",
+        "composition",
+    ):
+        arguments += ["--protocol", name]
+    done = laclip_eval("all", *arguments, "--json", str(tmp_path / "first"))
+    assert done.returncode == 0, done.stderr
+    assert "photos: zero-shot-own left out: no templates of its own" in done.stderr
+    assert "photos: composition left out: no hard negatives" in done.stderr
+    assert "1 captions whose image is absent, left out" in done.stderr
+    found = results(tmp_path / "first")
+    assert set(found) == {"zero-shot-80", "few", "linear-probe", "retrieval"}
+    assert found["few"]["protocol_version"] == 3
+    assert found["few"]["seed"] == 5
+    assert found["few"]["metrics"]["accuracy"] > 90  # colours are easy, also for random weights
+    assert found["linear-probe"]["metrics"]["accuracy"] > 90
+    assert found["linear-probe"]["counts"] == {
+        "images": 12, "train images": 24, "val images": 6, "test images": 12
+    }  # fmt: skip
+    assert found["retrieval"]["counts"] == {"images": 12, "texts": 12}
+    assert "features of photos" in done.stderr  # progress
+
+    again = laclip_eval("all", *arguments, "--json", str(tmp_path / "second"))
+    assert again.returncode == 0, again.stderr
+    assert "features of" not in again.stderr
+    assert results(tmp_path / "second") == found
+
+
+def test_retrieval_in_another_language_uses_the_same_image_features(laclip_eval: Run, tmp_path: Path) -> None:
+    members = [(f"images/{i}.jpg", encoded((40 * i, 10, 200), i, "JPEG")) for i in range(5)]
+    tar_of(tmp_path / "images.tar", members)
+    for name, words in (("en", "a dog number"), ("de", "ein größerer Hund Nummer")):
+        text = "".join(f"images/{i}.jpg,{words} {i}\nimages/{i}.jpg,{words} {i} again\n" for i in range(5))
+        (tmp_path / f"{name}.csv").write_text("filepath,title\n" + text, encoding="utf-8")
+    data = ["--data", str(tmp_path / "images.tar"), "--captions"]
+    first = laclip_eval("retrieval", *data, str(tmp_path / "en.csv"), "--json", "-")
+    assert json.loads(first.stdout)["results"][0]["counts"] == {"images": 5, "texts": 10}
+    second = laclip_eval("retrieval", *data, str(tmp_path / "de.csv"))
+    assert second.returncode == 0, second.stderr
+    assert "features of texts" in second.stderr
+    assert "features of images.tar" not in second.stderr
+
+
+def test_composition_of_sugar_crepes_form(laclip_eval: Run, model: Any, tmp_path: Path) -> None:
+    photos = class_folders(tmp_path / "photos", 1)
+    texts = [("blue sky", "green sky"), ("green grass", "green grass"), ("red rose", "blue rose")]
+    rows = {
+        str(n * 7): {"filename": f"{name}/0.png", "caption": right, "negative_caption": wrong}
+        for n, (name, (right, wrong)) in enumerate(zip(COLOURS, texts, strict=True))
+    }
+    rows["99"] = {"filename": "absent.png", "caption": "a", "negative_caption": "b"}
+    (tmp_path / "swap_obj.json").write_text(json.dumps(rows))
+    done = laclip_eval(
+        "composition", "--data", str(photos), "--negatives", str(tmp_path / "swap_obj.json"), "--json", "-"
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["results"][0]
+    import torch
+    from PIL import Image
+
+    right = []
+    for name, (caption, wrong) in zip(COLOURS, texts, strict=True):
+        pixels = model.loaded.preprocess(Image.open(photos / name / "0.png"))[None]
+        with torch.no_grad():
+            image = model.loaded.model.encode_image(pixels, normalize=True)
+            both = model.loaded.model.encode_text(model.loaded.tokenize([caption, wrong]), normalize=True)
+        near, far = (image @ both.T)[0].tolist()
+        right.append(near > far)
+    assert right[1] is False  # the same text twice is no choice
+    assert found["metrics"]["swap_obj"] == pytest.approx(100 * np.mean(right))
+    assert found["left_out"] == {"rows whose image is absent": 1}
+
+
+def test_one_failure_leaves_the_others(laclip_eval: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    photos = class_folders(tmp_path / "photos")
+    done = laclip_eval("all", "--data", str(tmp_path / "empty"), "--data", str(photos), "--protocol", "zero-shot-7")
+    assert done.returncode == 1
+    assert "empty: " in done.stderr
+    assert "holds no image" in done.stderr
+    assert "photos  zero-shot-7 v1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere"], "unknown data set, file or folder 'nowhere'"),
+        (["--data", "cifra10"], "did you mean 'cifar10'"),
+        (["--data", "cifar10"], "name the folder that its data are in with --root"),
+        (["--data", "PHOTOS", "--protocol", "zero-shot-8"], "did you mean 'zero-shot-80'"),
+        (["--data", "PHOTOS", "--protocol", "retrieval"], "is for: laclip-aug eval retrieval"),
+        (["--data", "PHOTOS", "--batch-size", "0"], "--batch-size must be at least 1"),
+        (["--data", "PHOTOS", "--pretrained", "no/such.pt"], "there is no such file"),
+        (["--data", "PHOTOS", "--pretrained", "no_such_tag"], "open_clip cannot make 'tiny-eval:no_such_tag'"),
+    ],
+)
+def test_mistakes_are_explained(laclip_eval: Run, tmp_path: Path, arguments: list[str], message: str) -> None:
+    photos = class_folders(tmp_path / "photos", 1)
+    done = laclip_eval("zero-shot", *(str(photos) if word == "PHOTOS" else word for word in arguments))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
