@@ -17,6 +17,8 @@ from contextlib import closing
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
 
+_STRATEGIES = 4
+_FEW = 16  # texts; from there on an engine has its usual size
 _SHOWN = 8  # rejections; a small model draws dozens
 
 
@@ -31,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the rewrites of each caption, in the order given."""
+    args.option += _room_for(args)
     with closing(augmenter_from(args)) as augmenter:
         n = len(augmenter.sources) if args.n is None else args.n
         outcomes = {
@@ -42,6 +45,18 @@ def run(args: argparse.Namespace) -> int:
         else:
             print(("\n" if number else "") + _as_text(outcomes[caption], n))
     return 0
+
+
+def _room_for(args: argparse.Namespace) -> list[str]:
+    """Options for an engine with room for what is asked for: room to spare would first be cleared, for a third of a
+    second. The texts do not depend on it, where they are reproducible.
+    """
+    texts = len(set(args.captions)) * (args.n or _STRATEGIES) * (getattr(args, "candidates", None) or 1)
+    given = [item.partition("=")[0].strip().replace("-", "_") for item in args.option]
+    local = args.augmenter == "llm" and not args.base_url and args.backend != "http"
+    if not local or args.n_slots is not None or {"n_slots", "n_prefixes", "backend", "base_url"} & {*given}:
+        return []
+    return [f"n_slots={texts}", f"n_prefixes={texts}"] if 0 < texts < _FEW else []
 
 
 def _as_json(outcome: Outcome) -> dict[str, object]:

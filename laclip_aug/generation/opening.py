@@ -7,7 +7,7 @@ from typing import Any
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.generation.backend import Backend, Sampling
 
-LOCAL_OPTIONS = ("adapter", "n_gpu_layers", "n_threads", "n_slots", "n_ctx", "reproducible")
+LOCAL_OPTIONS = ("adapter", "n_gpu_layers", "n_threads", "n_slots", "n_prefixes", "n_ctx", "reproducible")
 HTTP_OPTIONS = ("base_url", "concurrency", "request_fields")
 BACKENDS: dict[str, tuple[str, ...]] = {
     "llama.cpp": LOCAL_OPTIONS,

@@ -6,6 +6,7 @@ import argparse
 
 from laclip_aug.generation.opening import BACKENDS
 from laclip_aug.quality.gate import RELATED
+from laclip_aug.rewrite.embedded import DEFAULTS
 from laclip_aug.rewrite.examples import STRATEGIES
 
 
@@ -39,16 +40,25 @@ def add_llm_arguments(parser: argparse.ArgumentParser) -> None:
         "several times as much: each caption's prompt is read anew",
     )
     draw = parser.add_argument_group("how to draw and what to accept")
-    draw.add_argument("--temperature", type=float, metavar="T", help="default: 0.9, smollm2: 0.5; 0 is greedy")
+    draw.add_argument(
+        "--temperature", type=float, metavar="T", help=f"default: 0.9, smollm2: {DEFAULTS['temperature']}; 0 is greedy"
+    )
     draw.add_argument("--top-p", type=float, metavar="P", help="default: 0.95")
-    draw.add_argument("--max-new-tokens", type=int, metavar="N", help="default: 77, smollm2: 64")
-    draw.add_argument("--max-attempts", type=int, metavar="N", help="rounds until a rewrite is accepted (default: 3)")
+    draw.add_argument(
+        "--max-new-tokens", type=int, metavar="N", help=f"default: 77, smollm2: {DEFAULTS['max_new_tokens']}"
+    )
+    draw.add_argument(
+        "--max-attempts",
+        type=int,
+        metavar="N",
+        help=f"rounds until a rewrite is accepted (default: 3, smollm2: {DEFAULTS['max_attempts']})",
+    )
     draw.add_argument("--candidates", type=int, metavar="N", help="completions a round, the best is kept (default: 1)")
     draw.add_argument(
         "--gate",
         metavar="SPEC",
         help="what a text must reach, such as 'truth>=0.5 novelty>=0.1', or none; the signals: laclip-aug cache filter "
-        f"--help (default: {RELATED})",
+        f"--help (default: {RELATED}, smollm2: {DEFAULTS['gate']})",
     )
     draw.add_argument(
         "--good-score",

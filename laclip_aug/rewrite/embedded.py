@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from laclip_aug.errors import ModelError
-from laclip_aug.generation.models import file_sha256
+from laclip_aug.generation.hashing import file_sha256
 from laclip_aug.rewrite.prompt import ConditionedPrompt
 
 MODEL = "smollm2"

@@ -27,8 +27,8 @@ class EngineOptions:
     it comes, prompted with examples like any other model. ``backend`` is ``"llama.cpp"`` (default),
     ``"llama.cpp-plain"``, ``"http"`` (default with ``base_url``), or an object with the methods of
     :class:`~laclip_aug.generation.backend.Backend`.
-    ``n_gpu_layers``, ``n_threads``, ``n_slots``, ``n_ctx`` and ``reproducible``: see ``LocalBackend``; ``base_url``,
-    ``concurrency`` and ``request_fields``: see ``HTTPBackend``.
+    ``n_gpu_layers``, ``n_threads``, ``n_slots``, ``n_prefixes``, ``n_ctx`` and ``reproducible``: see ``LocalBackend``;
+    ``base_url``, ``concurrency`` and ``request_fields``: see ``HTTPBackend``.
     """
 
     model: str | Path | None = None
@@ -37,6 +37,7 @@ class EngineOptions:
     n_gpu_layers: int | None = None
     n_threads: int | None = None
     n_slots: int | None = None
+    n_prefixes: int | None = None
     n_ctx: int | None = None
     reproducible: bool | None = None
     base_url: str | Sequence[str] | None = None

@@ -13,6 +13,8 @@ from laclip_aug.cli import main
 from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
 from laclip_aug.cli.rewrite import _as_text
 from laclip_aug.errors import ConfigurationError, UnknownNameError
+from laclip_aug.generation import opening
+from laclip_aug.rewrite import rewriter
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "laclip-aug"
 FAST = ["--n-threads", "1", "--n-slots", "4", "--max-new-tokens", "8", "--max-attempts", "1", "--variants", "1"]
@@ -25,6 +27,20 @@ def test_rewrites_and_rejections_are_printed(tiny_gguf, capsys) -> None:
     assert lines[0] == caption
     assert sum(line.split()[0] in ("chatgpt", "bard", "mscoco", "human") for line in lines[1:]) == 4
     assert any(" of 4 rewrites; " in line for line in lines)
+
+
+def test_an_engine_for_few_captions_is_small_and_says_what_a_large_one_says(tiny_gguf, capsys, monkeypatch) -> None:
+    made = []
+    child = opening.open_backend
+    monkeypatch.setattr(rewriter, "open_backend", lambda *options: made.append(child(*options)) or made[-1])
+    argv = ["rewrite", "a cat", "a dog on grass", "--n", "3", "--json", "--model", str(tiny_gguf), "--n-ctx", "512"]
+    said = []
+    for options in ([], ["--n-slots", "16"], ["--option", "n_slots=9"], ["--option", "n_prefixes=2"]):
+        assert main([*argv, "--n-threads", "1", "--max-new-tokens", "8", *options]) == 0
+        said.append(capsys.readouterr().out)
+
+    assert [(b.settings.n_slots, b.settings.n_prefixes) for b in made] == [(6, 6), (16, 32), (9, 32), (16, 2)]
+    assert len(set(said)) == 1
 
 
 def test_json_has_one_object_per_caption_in_order(tiny_gguf, capsys) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import time
 from pathlib import Path
 
 import gguf
@@ -13,6 +16,7 @@ import pytest
 from laclip_aug.errors import ModelError
 from laclip_aug.generation import adapters
 from laclip_aug.generation.backend import Job, Sampling
+from laclip_aug.generation.child import ChildBackend
 from laclip_aug.generation.llamacpp import LlamaCppBackend
 from laclip_aug.generation.models import resolve_model
 from laclip_aug.generation.plain import PlainLlamaBackend
@@ -94,6 +98,83 @@ def test_it_is_merged_once_and_again_if_the_file_was_changed(
     assert adapters.merged(model, other, "BF16") != made
     assert adapters.merged(model, adapter, "Q8_0") != made
     assert len(list((tmp_path / "laclip-aug").iterdir())) == 6  # three models, their hashes, nothing half-written
+
+
+def test_a_merged_file_is_read_again_when_its_state_changes_and_once_a_day(
+    tiny_gguf: Path, tiny_adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model, adapter = resolve_model(tiny_gguf), resolve_model(tiny_adapter)
+    made = adapters.merged(model, adapter, "BF16")
+    assert made is not None
+    path, sound, state = made[0], made[0].read_bytes(), made[0].stat()
+    damaged = sound[:-7] + bytes([sound[-7] ^ 1]) + sound[-6:]
+
+    def damage() -> None:
+        path.write_bytes(damaged)
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))  # as on a disk that forgets a bit
+
+    damage()
+    adapters.merged(model, adapter, "BF16")
+    assert path.read_bytes() == damaged  # believed, as it was read a moment ago
+    note = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps(note | {"read": note["read"] - 25 * 3600}))
+    adapters.merged(model, adapter, "BF16")
+    assert path.read_bytes() == sound
+
+    os.utime(path)  # touched, and sound: read, and believed again
+    inode = path.stat().st_ino
+    adapters.merged(model, adapter, "BF16")
+    assert path.stat().st_ino == inode
+    path.with_suffix(".json").write_text("{")
+    adapters.merged(model, adapter, "BF16")
+    assert path.read_bytes() == sound
+
+
+def test_the_files_used_last_are_kept(tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder, model = tmp_path / "laclip-aug", resolve_model(tiny_gguf)
+    for seed in (1, 2, 3, 4):
+        make_adapter(tmp_path / f"{seed}.gguf", tiny_gguf, seed=seed)
+
+    def engine() -> ChildBackend:
+        return ChildBackend(
+            "laclip_aug.generation.llamacpp:LlamaCppBackend", tiny_gguf, GREEDY,
+            adapter=str(tmp_path / "1.gguf"), n_ctx=256, n_slots=2, n_threads=1, reproducible=True,
+        )  # fmt: skip
+
+    def texts(backend: ChildBackend) -> list[tuple[int, str]]:
+        return sorted((c.job.seed, c.text) for c in backend.complete(JOBS))
+
+    def merge(seed: int) -> Path:
+        made = adapters.merged(model, resolve_model(tmp_path / f"{seed}.gguf"), "F16")
+        assert made is not None
+        return made[0]
+
+    def unused_for(hours: float, path: Path) -> None:
+        os.utime(path, (time.time() - 3600 * hours,) * 2)
+
+    running = engine()
+    said = texts(running)
+    (first,) = folder.glob("*.gguf")
+    second, third = merge(2), merge(3)
+    for hours, path in ((7, second), (9, first), (8, third)):
+        unused_for(hours, path.with_suffix(".json"))
+    assert merge(3) == third  # in use again
+    mine, dead, alive = folder / "mine.gguf", folder / f".{first.stem}.1.gguf", folder / f".{first.stem}.2.gguf"
+    for path in (mine, dead, alive):
+        path.write_bytes(b"a file of the user's, what a killed merge left, and one under way")
+    unused_for(5, mine)
+    unused_for(5, dead)
+    fourth = merge(4)
+
+    assert {path for path in folder.iterdir() if path.suffix == ".gguf"} == {second, third, fourth, mine, alive}
+    assert not first.with_suffix(".json").exists()
+    assert texts(running) == said  # it has what it loaded
+    running.close()
+    again = engine()
+    assert texts(again) == said and first.exists()
+    again.close()
 
 
 @pytest.mark.parametrize("kind", [LlamaCppBackend, PlainLlamaBackend])

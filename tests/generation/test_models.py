@@ -183,6 +183,27 @@ def test_a_model_in_an_installed_distribution(installed: Path) -> None:
     assert resolve_model("package:two-models/two_models/a/big.gguf").path.name == "big.gguf"
 
 
+def test_the_hash_of_an_installed_file_is_remembered_for_the_state_that_it_was_in(installed: Path) -> None:
+    path = installed / "one_model" / "small.gguf"
+    first, state = resolve_model("package:one-model").sha256, path.stat()
+
+    other = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
+    path.write_bytes(other)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert resolve_model("package:one-model").sha256 == first  # nothing tells that it was written to
+    assert resolve_model(path).sha256 == hashlib.sha256(other).hexdigest()  # of a file that a user names no one knows
+    os.utime(path)
+    assert resolve_model("package:one-model").sha256 == hashlib.sha256(other).hexdigest()
+
+
+def test_without_a_place_to_remember_installed_files_are_read(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no directory can be made here")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert resolve_model("package:one-model").sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
