@@ -5,7 +5,8 @@ A cache that can serve a wrong text, or lose one without a word, poisons a train
 - flips: ``--flips`` single bits, drawn with a fixed seed, in each file of a finished cache and of one with a build
   under way. Each time everything is read as a trainer, ``verify``, ``export`` and ``compile`` read it.
 - kills: build, extension, import, compile and repair under ``strace``, which kills the process on entering its first,
-  second, third... system call that changes a file, until one run comes through. Then the same command again.
+  second, third... ``write``, until one run comes through, and so for each system call that changes a file (``strace``
+  counts each by itself). Then the same command again.
 - a full disk: the five on a tmpfs of too few kilobytes (needs root), then again with room.
 - a directory that cannot be written, and two builders at once, in two processes and in one.
 
@@ -20,6 +21,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -43,9 +45,10 @@ from laclip_aug.exchange.imports import ImportForm
 OLD = [f"a photo of {i} boats" for i in range(30)]
 ALL = [*OLD, *(f"a picture of {i} cats" for i in range(15))]
 CHANGES = (
-    "write,pwrite64,writev,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,ftruncate,fsync,fdatasync,link,"
-    "linkat"
-)
+    "write", "pwrite64", "writev", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "mkdir", "mkdirat",
+    "truncate", "ftruncate", "fsync", "fdatasync", "link", "linkat", "symlink", "copy_file_range", "sendfile",
+)  # fmt: skip
+STRACE = ["strace", "-f", "-qq"]
 
 
 class Drawn(CaptionAugmenter):
@@ -182,6 +185,13 @@ def prepared(folder: Path, work: str) -> Iterator[Path]:
         yield cache
 
 
+def calls_of(work: str, cache: Path, log: Path) -> list[str]:
+    """The system calls that change a file in a run that nobody kills."""
+    start(work, cache, [*STRACE, "-o", str(log), "-e", f"trace={','.join(CHANGES)}"])
+    seen = log.read_text()
+    return [call for call in CHANGES if re.search(rf"\b{call}\(", seen)]
+
+
 def kills(folder: Path) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     if shutil.which("strace") is None:
@@ -193,20 +203,22 @@ def kills(folder: Path) -> list[dict[str, object]]:
         WORKS[work][0](whole)
         run(whole)
         expected = sorted(map(repr, records(whole)))
-        for number, cache in enumerate(prepared(folder, work), 1):
-            inject = f"inject={CHANGES}:signal=KILL:when={number}"
-            done = start(
-                work, cache, ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={CHANGES}", "-e", inject]
-            )
-            if done.returncode == 0:
-                break
-            outcome["kills"] += 1
-            if work in ("extension", "compile"):
-                outcome["trainer refused"] += CaptionCache(cache).get(OLD[0]) != EXPECTED[OLD[0]].rewrites
-            run(cache)
-            outcome["not the same"] += sorted(map(repr, records(cache))) != expected
-            outcome["damage"] += bool(verify_cache(cache, progress=False)[0])
-        rows.append({"work": work, **outcome})
+        caches = prepared(folder, work)
+        for call in calls_of(work, next(caches), folder / "calls"):
+            for number, cache in enumerate(caches, 1):
+                inject = ["-e", f"inject={call}:signal=KILL:when={number}"]
+                if start(work, cache, [*STRACE, "-o", "/dev/null", "-e", f"trace={call}", *inject]).returncode == 0:
+                    break
+                outcome["kills"] += 1
+                outcome[call] += 1
+                if work in ("extension", "compile"):
+                    outcome["trainer refused"] += CaptionCache(cache).get(OLD[0]) != EXPECTED[OLD[0]].rewrites
+                run(cache)
+                outcome["not the same"] += sorted(map(repr, records(cache))) != expected
+                outcome["damage"] += bool(verify_cache(cache, progress=False)[0])
+        at = ", ".join(f"{call} {outcome.pop(call)}" for call in CHANGES if call in outcome)
+        counted = ("kills", "trainer refused", "not the same", "damage")
+        rows.append({"work": work, **{name: outcome[name] for name in counted}, "at": at})
     return rows
 
 
