@@ -16,6 +16,8 @@ Two figures. Per sample, without a loader: CPU time of the photo (read, decoded,
 way, in turns, sample by sample; their sums give the ratio. That is the steady state of a long run, for plain too: all
 ways share open_clip's tokenizer, which remembers each piece of a word that one of them has met.
 
+One look-up in the cache is shown by itself too, one after another and each after a photo.
+
 And whole epochs, ``--rounds`` of them for each number of ``--workers``, the ways in turns, each with a tokenizer of its
 own: samples per second by the clock, and CPU time per sample of all processes, the main one included, which is what a
 machine with enough cores shows as throughput. Both over the whole epoch, from before the workers start; and over its
@@ -186,6 +188,21 @@ def per_sample(datasets: dict[str, Any], args: argparse.Namespace) -> dict[str, 
     return {name: statistics.mean(times) for name, times in kept.items()}
 
 
+def look_up(cache: Path, dataset: Any, args: argparse.Namespace) -> dict[str, float]:
+    """Median microseconds by the clock of one look-up in the cache: one after another, and each after a photo."""
+    lookup = CaptionCache(cache)
+    order = random.Random(1).sample(range(len(dataset)), min(args.samples, len(dataset)))
+    spent: dict[str, list[float]] = {"alone": [], "after a photo": []}
+    for way, times in spent.items():
+        for index in order:
+            if way != "alone":
+                dataset.transforms(Image.open(dataset.images[index]))
+            started = time.perf_counter_ns()
+            lookup.get(str(dataset.captions[index]))
+            times.append((time.perf_counter_ns() - started) / 1000)
+    return {way: statistics.median(times) for way, times in spent.items()}
+
+
 def epochs(train: Path, cache: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     """All rounds of whole epochs: a row for each way, number of workers and part of the epoch."""
     runs: dict[tuple[str, int], list[dict[str, dict[str, float]]]] = {}
@@ -233,7 +250,12 @@ def main() -> None:
         learning = (time.process_time() - started) / 2  # laclip and laclip-mt learn
         single = per_sample({way: loader_for(train, t, args, 0).dataset for way, t in known.items()}, args)
         photo = single.pop("photo")
-        print(f"A photo takes {photo:.0f} us; a table of words is filled in {learning:.2f} s.\n", flush=True)
+        found = look_up(cache, loader_for(train, known["plain"], args, 0).dataset, args)
+        print(f"A photo takes {photo:.0f} us; a table of words is filled in {learning:.2f} s.")
+        print(
+            f"A look-up takes {found['alone']:.0f} us alone and {found['after a photo']:.0f} us after a photo.\n",
+            flush=True,
+        )
         print("| one sample | us of its texts | throughput against plain |\n|---|---|---|")
         rows: list[dict[str, Any]] = []
         for way, spent in single.items():
@@ -254,6 +276,7 @@ def main() -> None:
         {
             "settings": {key: getattr(args, key) for key in keys},
             "learning_seconds": learning,
+            "look_up_us": found,
             "torch": torch.__version__,
             "cores": os.cpu_count(),
             "rows": rows + timed,
