@@ -28,7 +28,8 @@ def export(records: Iterable[Outcome], output: str | Path) -> int:
     """Write every record, rejections included; returns their number.
 
     - ``.jsonl`` and ``.parquet``: one row a caption: ``caption``, ``rewrites`` of ``source`` and ``text``,
-      ``rejections`` of ``source``, ``reason`` and ``text``, and ``tokens``;
+      ``rejections`` of ``source``, ``reason`` and ``text`` (and, where a gate refused it, ``value`` and ``place``, by
+      which another gate brings it back), and ``tokens``;
     - ``.csv``: one row a text, ``caption,source,text,rejected``, the last being the reason or empty; a caption without
       any text has one row;
     - ``-``: standard output, as JSONL.
@@ -56,7 +57,11 @@ def _row(record: Outcome) -> dict[str, Any]:
     return {
         "caption": record.caption,
         "rewrites": [{"source": r.source, "text": r.text} for r in record.rewrites],
-        "rejections": [{"source": r.source, "reason": r.reason, "text": r.text} for r in record.rejections],
+        "rejections": [
+            {"source": r.source, "reason": r.reason, "text": r.text}
+            | ({} if r.place is None else {"value": r.value, "place": r.place})
+            for r in record.rejections
+        ],
         "tokens": record.tokens,
     }
 
@@ -91,7 +96,20 @@ def _parquet(file: IO[bytes], records: Iterable[Outcome]) -> int:
         [
             ("caption", text),
             ("rewrites", pa.list_(pa.struct([("source", text), ("text", text)]))),
-            ("rejections", pa.list_(pa.struct([("source", text), ("reason", text), ("text", text)]))),
+            (
+                "rejections",
+                pa.list_(
+                    pa.struct(
+                        [
+                            ("source", text),
+                            ("reason", text),
+                            ("text", text),
+                            ("value", pa.float64()),
+                            ("place", pa.int64()),
+                        ]
+                    )
+                ),
+            ),
             ("tokens", pa.int64()),
         ]
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -39,11 +39,22 @@ def exported(file: str, log: InputLog) -> Iterator[Outcome]:
             yield Outcome(
                 str(caption),
                 tuple(Rewrite(str(r["source"]), str(r["text"])) for r in rewrites),
-                tuple(Rejection(str(r["source"]), str(r["reason"]), str(r["text"])) for r in rejections),
+                tuple(_rejection(r) for r in rejections),
                 int(tokens),
             )
         except (TypeError, KeyError, ValueError):
             log.reject("malformed-row", place)
+
+
+def _rejection(row: Mapping[str, Any]) -> Rejection:
+    value, place = row.get("value"), row.get("place")
+    return Rejection(
+        str(row["source"]),
+        str(row["reason"]),
+        str(row["text"]),
+        None if value is None else float(value),
+        None if place is None else int(place),
+    )
 
 
 def _rows(file: str, log: InputLog) -> Iterator[tuple[str, list[Any]]]:

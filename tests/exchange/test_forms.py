@@ -6,6 +6,7 @@ import pytest
 
 from laclip_aug.augmenter import Rejection, Rewrite
 from laclip_aug.cache.browse import find, records
+from laclip_aug.cache.filter import filter_cache
 from laclip_aug.cache.format import read_manifest
 from laclip_aug.cache.ingest import import_cache
 from laclip_aug.cache.lookup import CaptionCache
@@ -197,6 +198,20 @@ def test_export_and_import_keep_rejections(tmp_path, name):
     assert second == first
     assert sum(len(record.rejections) for record in second) == 12
     assert verify_cache(tmp_path / "second") == ([], [])
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+def test_what_a_gate_refused_comes_back_after_export_and_import(tmp_path, name):
+    source = jsonl(tmp_path / "in.jsonl", *({"caption": f"photo {i} of two dogs", "x": f"{i} cats"} for i in range(9)))
+    import_cache(source, tmp_path / "first", ImportForm(rewrite_keys=("x",)))
+    filter_cache(tmp_path / "first", tmp_path / "strict", "kept>=0.9")
+    export(records(tmp_path / "strict"), tmp_path / name)
+    import_cache(tmp_path / name, tmp_path / "second", ImportForm())
+
+    assert list(records(tmp_path / "second")) == list(records(tmp_path / "strict"))
+    assert CaptionCache(tmp_path / "second").get("photo 3 of two dogs") == ()
+    filter_cache(tmp_path / "second", tmp_path / "back", "none")
+    assert CaptionCache(tmp_path / "back").get("photo 3 of two dogs") == (Rewrite("x", "3 cats"),)
 
 
 def test_an_export_needs_a_name_that_says_its_format(tmp_path):
