@@ -18,6 +18,8 @@ from laclip_aug.errors import UnknownNameError
 
 OBJECTIVES = ("norm", "scikit-learn")
 _GRADIENT, _CHANGE, _HISTORY = 1e-7, 1e-9, 100
+_EXACT = 1e-6
+"""In double precision both tolerances are so much smaller; single precision could not reach them."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,12 @@ def fit(
             gradient[:, :width] += weight / (cost * count)
         return loss
 
+    exact = _EXACT if features.dtype == torch.float64 else 1.0
     optimiser = torch.optim.LBFGS(
         [parameters],
         max_iter=iterations,
-        tolerance_grad=_GRADIENT,
-        tolerance_change=_CHANGE,
+        tolerance_grad=_GRADIENT * exact,
+        tolerance_change=_CHANGE * exact,
         history_size=_HISTORY,
         line_search_fn="strong_wolfe",
     )
