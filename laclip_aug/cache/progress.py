@@ -6,6 +6,7 @@ what an earlier run made) says little about the rest.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import deque
@@ -18,6 +19,8 @@ _DRAW_EVERY = 0.2
 _SAMPLE_EVERY = 0.5
 _FIRST_LINES = (2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 _LINE_EVERY = 60.0
+_UNKNOWN = {"ncols": 100, "nrows": 20}
+"""The size of a terminal that does not tell it; at 0 columns no bar would be drawn."""
 _SHORTEST, _LONGEST = 5.0, 300.0
 """Seconds that a rate is taken over."""
 
@@ -44,7 +47,7 @@ class Progress:
         self._bar = tqdm(
             desc="build",
             disable=not drawn,
-            dynamic_ncols=True,
+            **(_UNKNOWN if drawn and _is_of_unknown_size(self._stream) else {"dynamic_ncols": True}),
             file=self._stream,
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} rows [{elapsed}{postfix}]",
         )
@@ -91,3 +94,11 @@ class Progress:
     def close(self) -> None:
         """Leave the bar as it is."""
         self._bar.close()
+
+
+def _is_of_unknown_size(stream: TextIO) -> bool:
+    """Whether ``stream`` is a terminal of 0 columns or lines, as in containers and under programs that record."""
+    try:
+        return 0 in os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        return False

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import pty
 import re
+import struct
+import termios
 from collections.abc import Callable
 
 import pytest
@@ -69,3 +74,25 @@ def test_nothing_is_shown_where_nothing_is_wanted() -> None:
     progress.show(1, 2, 1, 0, 1.0, force=True)
     progress.close()
     assert out.getvalue() == ""
+
+
+@pytest.mark.parametrize(("columns", "longest"), [(0, 100), (80, 80), (150, 150)])
+def test_the_bar_moves_on_a_terminal_also_on_one_that_does_not_tell_its_width(columns: int, longest: int) -> None:
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
+    now, shown = 0.0, b""
+    with os.fdopen(its, "w") as terminal:
+        progress = Progress(None, clock=lambda: now, stream=terminal)
+        for rows in (1, 8):
+            now += 1.0
+            progress.show(rows, 8, rows, 20 * rows, 0.5, force=True)
+        progress.close()
+        terminal.flush()
+        while not shown.endswith(b"\n"):
+            shown += os.read(ours, 1 << 16)
+    os.close(ours)
+
+    drawn = [line for line in re.split("[\r\n]+", shown.decode()) if line.strip()]
+    assert any("1/8 rows" in line for line in drawn) and "8/8 rows" in drawn[-1]
+    assert "captions/s" in drawn[-1] and "left" in drawn[-1]
+    assert max(map(len, drawn)) <= longest
