@@ -15,7 +15,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -139,12 +139,15 @@ def run_trainer(arguments: Sequence[str]) -> Any:
         return _MAIN.get()(list(arguments))
 
 
-def parser_help() -> str:
-    """The text of ``--help`` of open_clip's trainer."""
-    text = io.StringIO()
-    with redirect_stdout(text), suppress(SystemExit):
-        PARSE_ARGS.get()(["--help"])
-    return text.getvalue()
+def ask_parser(arguments: Sequence[str]) -> tuple[bool, str]:
+    """Whether the trainer's own parser takes ``arguments``, and what it says: its help, if they ask for it."""
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said):
+        try:
+            PARSE_ARGS.get()(list(arguments))
+        except (SystemExit, ValueError, SyntaxError) as error:
+            return False, said.getvalue() or str(error)
+    return True, said.getvalue()
 
 
 def add_model_config(path: Path) -> None:
@@ -165,10 +168,14 @@ def add_model_config(path: Path) -> None:
     _module("open_clip").add_model_config(path)
 
 
+def model_config(name: str) -> dict[str, Any]:
+    """The configuration of a model that open_clip brings; empty if it brings none of that name."""
+    return dict(_module("open_clip").get_model_config(name) or {})
+
+
 def is_generative(model_name: str) -> bool:
     """Whether the model has a caption decoder (CoCa), by its name, as the trainer decides, or by its configuration."""
-    configuration = _module("open_clip").get_model_config(model_name) or {}
-    return "coca" in model_name.lower() or "multimodal_cfg" in configuration
+    return "coca" in model_name.lower() or "multimodal_cfg" in model_config(model_name)
 
 
 def merges_file() -> Path:

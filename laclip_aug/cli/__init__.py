@@ -15,6 +15,8 @@ SUBCOMMANDS = {
     "rewrite": "rewrite a caption and show the rewrites, and what was rejected and why",
     "build": "augment captions into a cache",
     "eval": "how good a model is: zero-shot, few-shot, linear probe, retrieval, composition",
+    "ablate": "compare ways to augment: train a grid of models, evaluate them, one table",
+    "recipe": "print the command line of one of the paper's training runs",
     "report": "how good a cache is, on one page: counts, lengths, signals, rejections, samples",
     "cache": "info, show, verify, compile, repair, filter, import, export",
     "translate": "convert translation models; show a back-translation",

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from laclip_aug.errors import LaclipError, UnknownNameError
+from laclip_aug.errors import ConfigurationError, LaclipError, UnknownNameError
 from laclip_aug.version import __version__
 
 _PROGRAM = "open_clip"
@@ -43,9 +43,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _train(arguments: list[str]) -> int:
+def check_line(arguments: Sequence[str]) -> None:
+    """Parse what follows ``open_clip train`` as it would, and train nothing.
+
+    Raises:
+        ConfigurationError: an option is wrong, ours or open_clip's.
+    """
+    from laclip_aug import openclip
     from laclip_aug.training import options
 
+    _, rest = options.parse(arguments)
+    fine, said = openclip.ask_parser(_model_parser().parse_known_args(rest)[1])
+    if not fine:
+        why = said.strip().splitlines()[-1].split("error: ", 1)[-1]
+        raise ConfigurationError(f"open_clip's trainer refuses this line: {why}; see open_clip train --help")
+
+
+def _model_parser() -> argparse.ArgumentParser:
     model = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS, allow_abbrev=False)
     model.add_argument_group("model").add_argument(
         "--model-config",
@@ -53,13 +67,20 @@ def _train(arguments: list[str]) -> int:
         metavar="FILE",
         help="a JSON file in the form of open_clip's own; its name without .json is then a name for --model",
     )
+    return model
+
+
+def _train(arguments: list[str]) -> int:
+    from laclip_aug.training import options
+
+    model = _model_parser()
     program, sys.argv[0] = sys.argv[0], f"{_PROGRAM} train"  # what the trainer's parser calls itself
     try:
         if "-h" in arguments or "--help" in arguments:
             from laclip_aug import openclip
 
             options.add_arguments(model)
-            print(f"{openclip.parser_help()}\n{model.format_help()}")
+            print(f"{openclip.ask_parser(['--help'])[1]}\n{model.format_help()}")
             return 0
         chosen, rest = options.parse(arguments)
         own, rest = model.parse_known_args(rest)

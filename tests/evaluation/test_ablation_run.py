@@ -1,0 +1,274 @@
+"""``laclip-aug ablate`` with the real trainer on drawn images, killed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from laclip_aug.augmenter import Outcome, Rewrite
+from laclip_aug.cache.config import Config
+from laclip_aug.cache.writer import CacheWriter
+
+COLOURS = {"red": (210, 30, 30), "green": (30, 190, 40), "blue": (40, 60, 220), "yellow": (240, 220, 50)}
+SIDES = ("left", "right", "top", "bottom")
+STRATEGIES = ("chatgpt", "bard", "human")
+EPOCHS = 10
+MODEL = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+def cache_of(directory: Path, captions: list[str]) -> None:
+    with CacheWriter(directory, Config("llm", "test", seed=0, n=3, sources=STRATEGIES)) as writer:
+        for caption in captions:
+            writer.new([caption])
+            writer.add(Outcome(caption, tuple(Rewrite(name, f"{name} sees {caption}") for name in STRATEGIES)))
+        writer.finish()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Photos of a coloured half, tables of captions to train and to test on, a cache, and a model's configuration."""
+    (tmp_path / "photos").mkdir()
+    rows = []
+    for number in range(48):
+        colour, side = list(COLOURS)[number % 4], SIDES[number // 4 % 4]
+        pixels = np.random.default_rng(number).integers(0, 60, (32, 32, 3), dtype=np.uint8)
+        part = {"left": np.s_[:, :16], "right": np.s_[:, 16:], "top": np.s_[:16], "bottom": np.s_[16:]}[side]
+        pixels[part] = COLOURS[colour]
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number:02d}.png")
+        rows.append(f"photos/{number:02d}.png\tpicture {number} is {colour} at its {side}")
+    (tmp_path / "train.tsv").write_text("\n".join(["filepath\ttitle", *rows]) + "\n")
+    (tmp_path / "test.tsv").write_text("\n".join(["filepath\tcaption", *rows[:16]]) + "\n")
+    (tmp_path / "small.json").write_text(json.dumps(MODEL))
+    cache_of(tmp_path / "rewrites", [row.split("\t")[1] for row in rows])
+    return tmp_path
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    """The ablation's file; ``changes`` are of its grid."""
+    train = {"train-data": "train.tsv", "batch-size": 8, "epochs": EPOCHS, "lr": "1e-3", "warmup": 2, "workers": 0}
+    train |= {"precision": "fp32", "log-every-n-steps": 1} | changes.pop("train", {})
+    grid = {"model": "small.json", "mode": ["laclip", "laclip-mt"], "cache": {"llm": "rewrites"}, "texts": [0, 2]}
+    evaluate = ["retrieval --data photos --captions test.tsv --workers 0"]
+    content = {"train": train, "evaluate": evaluate, "grid": grid | {"seed": [1, 2]} | changes}
+    (folder / "study.yaml").write_text(yaml.safe_dump(content))
+    return folder / "study.yaml"
+
+
+@pytest.fixture
+def ablate(folder: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts ``laclip-aug ablate study.yaml`` in a session of its own, with two GPUs to choose from."""
+
+    def start(*options: str) -> subprocess.Popen[str]:
+        code = "import sys; from laclip_aug.cli import main; sys.exit(main(sys.argv[1:]))"
+        return subprocess.Popen(
+            [sys.executable, "-c", code, "ablate", "study.yaml", *options],
+            cwd=folder,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "3,5", "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
+
+
+def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
+    end = time.monotonic() + 240
+    while not (found := condition()):
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            raise AssertionError(process.communicate())
+        time.sleep(0.01)
+    return found
+
+
+def broken(runs: Path) -> set[str]:
+    """The runs that have a checkpoint and are not trained."""
+    return {
+        run.name
+        for run in runs.glob("*")
+        if (run / "checkpoints/epoch_latest.pt").exists() and not (run / "trained.json").exists()
+    }
+
+
+def finished(runs: Path) -> set[str]:
+    return {file.parent.name for file in runs.glob("*/eval-*.json")}
+
+
+def starts(run: Path) -> int:
+    return len(json.loads((run / "cell.json").read_text())["starts"])
+
+
+def devices_of(parent: int) -> set[str]:
+    """``CUDA_VISIBLE_DEVICES`` of the children of a process."""
+    found = set()
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        found |= {entry.decode().split("=", 1)[1] for entry in environment if entry.startswith(b"CUDA_VISIBLE_DEVICES=")}
+    return found
+
+
+def test_two_by_two_by_two_seeds_killed_twice(folder: Path, ablate: Callable[..., subprocess.Popen[str]]) -> None:
+    write(folder)
+    runs = folder / "study" / "runs"
+
+    # everything is killed once a run is finished and another has a checkpoint
+    first = ablate()
+    wait_for(lambda: devices_of(first.pid) == {"3", "5"}, first)  # two side by side, each on its own
+    done, cut = wait_for(lambda: (finished(runs), broken(runs)) if finished(runs) and broken(runs) else None, first)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    done, cut = finished(runs), broken(runs)
+    before = {file: file.stat().st_mtime_ns for name in done for file in (runs / name).rglob("*") if file.is_file()}
+    assert done and cut and len(done) < 6
+
+    # only the parent is killed: its trainers go on, and nobody else may take their runs
+    second = ablate()
+    wait_for(lambda: any(starts(runs / name) == 2 for name in cut), second)
+    held = {name for name in cut if starts(runs / name) == 2}
+    os.kill(second.pid, signal.SIGKILL)
+    second.wait()
+
+    third = ablate()
+    said = third.communicate(timeout=300)
+    assert third.returncode == 0, said
+    assert any(f"{name}: a process of an earlier start is still at it" in said[1] for name in held), said
+
+    assert {file: file.stat().st_mtime_ns for file in before} == before  # a finished run is not touched again
+    for name in cut:
+        resumed = (runs / name / "out.log").read_text()
+        assert "resuming checkpoint" in resumed
+        at = [int(line.rsplit("(epoch ", 1)[1].split(")")[0]) for line in resumed.splitlines() if "=> resuming" in line]
+        assert 1 <= at[0] < EPOCHS  # not from the start, and not by chance after the end
+        assert resumed.count(f"Start epoch {at[0] - 1}\n") == 1  # what was finished is not trained again
+
+    # four groups that are in truth three: without augmented texts, both modes are the same run
+    expected = {f"{arm}_small_seed{seed}" for arm in ("none", "laclip_llm_2", "laclip-mt_llm_2") for seed in (1, 2)}
+    assert {run.name for run in runs.iterdir()} == expected == finished(runs)
+    for name in expected:
+        noted = dict(line.split(": ", 1) for line in (runs / name / "params.txt").read_text().splitlines())
+        assert noted["text_aug"] == name.split("_")[0]
+        assert noted["seed"] == name[-1]
+        if not name.startswith("none"):
+            assert noted["text_aug_strategies"] == "('chatgpt', 'bard')"  # the first two of three
+            assert noted["text_aug_seed"] == name[-1]
+        assert not (runs / name / "checkpoints/epoch_latest.pt").exists()
+        assert not (runs / name / "features").exists()
+
+    check_results(folder / "study", runs)
+
+    again = ablate()
+    out, said_again = again.communicate(timeout=120)
+    assert again.returncode == 0, said_again
+    assert "6 of 6 runs are finished" in out
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert "training" not in said_again
+
+
+def check_results(study: Path, runs: Path) -> None:
+    """The results against the evaluations' own files, by other means than the code's."""
+    results = json.loads((study / "results.json").read_text())
+    assert len(results["runs"]) == 6
+    assert results["unfinished"] == []
+    assert results["config"]["grid"]["seed"] == [1, 2]
+    for run in results["runs"]:
+        assert run["command"].startswith("open_clip train --save-frequency 0 --train-data train.tsv")
+        assert f"--name {run['name']}" in run["command"]
+    figure = "image-to-text R@5"
+    found = {}
+    for run in runs.iterdir():
+        [document] = [json.loads(file.read_text()) for file in run.glob("eval-*.json")]
+        [result] = document["results"]
+        found[run.name] = result["metrics"][figure]
+    name = f"{result['data']['name']} {result['protocol']} {figure}"
+    table = results["tables"][name]
+    for row in table:
+        mode = row["arm"]["mode"]
+        mine = [found[f"{mode if mode == 'none' else mode + '_llm_2'}_small_seed{seed}"] for seed in (1, 2)]
+        assert row["summary"]["mean"] == pytest.approx(statistics.mean(mine))
+        assert row["summary"]["deviation"] == pytest.approx(statistics.stdev(mine))
+        if mode != "none":
+            gains = [value - found[f"none_small_seed{seed}"] for value, seed in zip(mine, (1, 2), strict=True)]
+            assert row["difference"]["mean"] == pytest.approx(statistics.mean(gains))
+            assert row["difference"]["interval"] == pytest.approx([min(gains), max(gains)])  # all that two values tell
+    assert {row["arm"]["mode"]: row["paper"] for row in table} == {"none": 40.2, "laclip": 46.5, "laclip-mt": None}
+    text = (study / "table.md").read_text()
+    for row in table:
+        assert f"{row['summary']['mean']:.2f} ± {row['summary']['deviation']:.2f}" in text
+    with Image.open(study / "plot.png") as plot:
+        assert plot.format == "PNG" and len(set(plot.convert("L").resize((64, 64)).getdata())) > 10
+
+
+def test_a_failing_run_is_told_with_its_last_words(
+    folder: Path, ablate: Callable[..., subprocess.Popen[str]]
+) -> None:
+    cache_of(folder / "other", ["a caption of another data set"])
+    write(folder, mode="laclip", cache={"other": "other"}, texts=3, seed=7, train={"epochs": 1})
+    process = ablate("--jobs", "1")
+    out, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "laclip_other_3_small_seed7: training ended with status 2" in said
+    assert "not in the cache" in said or "text-aug-on-miss" in said
+    assert "0 of 1 runs are finished" in out
+    assert json.loads((folder / "study/results.json").read_text())["unfinished"] == ["laclip_other_3_small_seed7"]
+
+
+def test_a_frozen_pretrained_text_tower(folder: Path, ablate: Callable[..., subprocess.Popen[str]]) -> None:
+    transformers = pytest.importorskip("transformers")
+    words = sorted({word for row in (folder / "train.tsv").read_text().split("\n") for word in row.split()})
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
+    tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"))
+    tokenizer.save_pretrained(folder / "bert")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.BertConfig(vocab_size=200, max_position_embeddings=80, **sizes)
+    torch.manual_seed(5)
+    tower = transformers.BertModel(config, add_pooling_layer=False)
+    tower.save_pretrained(folder / "bert")
+
+    encoder = {"bert frozen": {"hf_model_name": "bert", "frozen": True}}
+    write(folder, mode="none", cache={}, seed=3, train={"epochs": 1}, **{"text-encoder": encoder})
+    process = ablate("--jobs", "1")
+    out, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert "bert frozen" in out
+    [checkpoint] = (folder / "study/runs").glob("*/checkpoints/epoch_1.pt")
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    for name, value in tower.state_dict().items():
+        assert torch.equal(state[f"text.transformer.{name}"], value), name  # the file's own, and untouched
+    assert "text.proj.0.weight" in state
+
+
+def test_other_options_under_the_same_name_are_refused(
+    folder: Path, ablate: Callable[..., subprocess.Popen[str]]
+) -> None:
+    write(folder, mode="none", cache={}, seed=3, train={"epochs": 1})
+    assert ablate().wait(200) == 0
+    write(folder, mode="none", cache={}, seed=3, train={"epochs": 2})
+    process = ablate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "--epochs was 1, is 2" in said and "--out" in said
+    write(folder, mode="none", cache={}, seed=3, train={"epochs": 1})
+    (folder / "train.tsv").write_text((folder / "train.tsv").read_text().replace("picture 7", "figure 7"))
+    process = ablate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2 and "train-data has changed" in said
