@@ -68,7 +68,7 @@ def write(folder: Path, **changes: Any) -> Path:
     grid = {"model": "small.json", "mode": ["laclip", "laclip-mt"], "cache": {"llm": "rewrites"}, "texts": [0, 2]}
     evaluate = ["retrieval --data photos --captions test.tsv --workers 0"]
     content = {"train": train, "evaluate": evaluate, "grid": grid | {"seed": [1, 2]} | changes}
-    (folder / "study.yaml").write_text(yaml.safe_dump(content))
+    (folder / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     return folder / "study.yaml"
 
 
@@ -123,7 +123,9 @@ def devices_of(parent: int) -> set[str]:
     found = set()
     for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
         environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-        found |= {entry.decode().split("=", 1)[1] for entry in environment if entry.startswith(b"CUDA_VISIBLE_DEVICES=")}
+        found |= {
+            entry.decode().split("=", 1)[1] for entry in environment if entry.startswith(b"CUDA_VISIBLE_DEVICES=")
+        }
     return found
 
 
@@ -218,9 +220,7 @@ def check_results(study: Path, runs: Path) -> None:
         assert plot.format == "PNG" and len(set(plot.convert("L").resize((64, 64)).getdata())) > 10
 
 
-def test_a_failing_run_is_told_with_its_last_words(
-    folder: Path, ablate: Callable[..., subprocess.Popen[str]]
-) -> None:
+def test_a_failing_run_is_told_with_its_last_words(folder: Path, ablate: Callable[..., subprocess.Popen[str]]) -> None:
     cache_of(folder / "other", ["a caption of another data set"])
     write(folder, mode="laclip", cache={"other": "other"}, texts=3, seed=7, train={"epochs": 1})
     process = ablate("--jobs", "1")
