@@ -76,17 +76,17 @@ def main() -> None:
 def report(study: Path, photos: int, epochs: int) -> None:
     """Write what came out, and what it cost."""
     results = json.loads((study / "results.json").read_text())
-    machine = results["machine"]
+    last = results["runs"][-1]["starts"][-1]
     lines = [
         "# `laclip-aug ablate` on Flickr8k",
         "",
         f"By `python benchmarks/ablation.py FLICKR8K --photos {photos} --epochs {epochs}`, laclip-aug "
-        f"{results['laclip_aug']} ({results['commit'][:10]}), open_clip {results['open_clip']}; {machine['cpu']}, "
+        f"{last['laclip_aug']} ({last['commit'][:10]}), open_clip {last['open_clip']}; {last['machine']['cpu']}, "
         f"one process at a time, no GPU.",
         "",
         f"{photos} photos at 64 px, {epochs} epochs of a CLIP of 3 + 2 layers from scratch; tested on 1,102 photos "
-        "with five captions each. It shows that the whole path works. It does not tell the modes apart: chance is 0.09 for "
-        "text-to-image R@1, and two seeds of so short a training are noise.",
+        "with five captions each. It shows that the whole path works. It does not tell the modes apart: chance "
+        "is 0.09 for text-to-image R@1, and two seeds of so short a training are noise.",
         "",
         (study / "table.md").read_text().strip(),
         "",

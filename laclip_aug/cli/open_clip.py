@@ -55,7 +55,7 @@ def check_line(arguments: Sequence[str]) -> None:
     _, rest = options.parse(arguments)
     fine, said = openclip.ask_parser(_model_parser().parse_known_args(rest)[1])
     if not fine:
-        why = said.strip().splitlines()[-1].split("error: ", 1)[-1]
+        why = (said.strip() or "it does not say why").splitlines()[-1].split("error: ", 1)[-1]
         raise ConfigurationError(f"open_clip's trainer refuses this line: {why}; see open_clip train --help")
 
 

@@ -13,6 +13,7 @@ import yaml
 from laclip_aug.augmenter import Outcome, Rewrite
 from laclip_aug.cache.config import Config
 from laclip_aug.cache.writer import CacheWriter
+from laclip_aug.cli import main
 from laclip_aug.errors import ConfigurationError, LaclipError
 from laclip_aug.evaluation.ablation.config import Ablation, read_ablation
 from laclip_aug.evaluation.ablation.grid import Arm, Cell, cells_of, open_caches, train_command
@@ -208,3 +209,22 @@ def test_the_table_compares_within_a_model_and_leaves_unknown_cells_empty() -> N
     assert rows[6][-1] == ""  # the paper's own figure of laclip-mt is not known
     assert rows[7][-1] == ""  # nor what made these texts
     assert len({len(line) for line in lines[:10]}) == 1
+
+
+def test_the_readme_s_file_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    Path("ablation.yaml").write_text(next(part for part in readme.split("```") if part.startswith("yaml"))[4:])
+    Path("captions.tsv").write_text("filepath\ttitle\nx.png\ta red dog\n")
+    for name in ("rewrites", "stricter"):
+        make_cache(tmp_path / name, "llm", ("chatgpt", "bard", "mscoco", "human"))
+    assert main(["ablate", "ablation.yaml", "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    # three seeds of: none, and two modes with two caches and two numbers of texts
+    assert len(lines) == len(set(lines)) == 3 * (1 + 2 * 2 * 2)
+    assert all(line.startswith("open_clip train ") for line in lines)
+    Path("ablation.yaml").write_text(Path("ablation.yaml").read_text().replace("epochs:", "epoch-count:"))
+    assert main(["ablate", "ablation.yaml"]) == 2
+    assert "unrecognized arguments: --epoch-count" in capsys.readouterr().err

@@ -19,6 +19,7 @@ import torch
 import yaml
 from PIL import Image
 
+import laclip_aug.version
 from laclip_aug.augmenter import Outcome, Rewrite
 from laclip_aug.cache.config import Config
 from laclip_aug.cache.writer import CacheWriter
@@ -195,6 +196,10 @@ def check_results(study: Path, runs: Path) -> None:
     for run in results["runs"]:
         assert run["command"].startswith("open_clip train --save-frequency 0 --train-data train.tsv")
         assert f"--name {run['name']}" in run["command"]
+        assert run["cell"]["seed"] == int(run["name"][-1])
+        for start in run["starts"]:
+            assert start["laclip_aug"] == laclip_aug.version.__version__
+            assert start["open_clip"] and start["machine"]["cpus"]
     figure = "image-to-text R@5"
     found = {}
     for run in runs.iterdir():

@@ -131,6 +131,8 @@ def _cached(
         return Arm("none")
     sources = chosen or cache.sources
     most = cache.most(sources)
+    if not most:
+        raise ConfigurationError(f"the cache {name} has no texts ({', '.join(sources)}); build it, or leave it out")
     if texts is None or texts == most:
         return Arm(mode, name, most, kind, chosen)
     for number in range(1, len(sources)):

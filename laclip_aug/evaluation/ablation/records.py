@@ -67,11 +67,11 @@ class CellRecord:
                 "another --out, or delete that directory to make the run anew"
             )
 
-    def start(self) -> int:
-        """Note that training starts; returns how often it has."""
+    def start(self, by: Mapping[str, Any]) -> int:
+        """Note that training starts, with what and where (``by``); returns how often it has."""
         self.directory.mkdir(parents=True, exist_ok=True)
         before = _read(self.directory / "cell.json") or {}
-        starts = [*before.get("starts", []), _now()]
+        starts = [*before.get("starts", []), {"at": _now(), **by}]
         about = {"cell": asdict(self.cell), "command": self.command, "made_from": self._made_from, "starts": starts}
         _write(self.directory / "cell.json", about)
         return len(starts)

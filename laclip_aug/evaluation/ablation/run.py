@@ -91,6 +91,7 @@ class Runner:
         lines: what to evaluate of each.
         models: of each cell, the options of ``laclip-aug eval`` that name its model.
         jobs: cells at a time; one for each of ``devices`` by default.
+        by: versions and machine, noted with each start of a training.
         devices: GPUs, as ``CUDA_VISIBLE_DEVICES`` names them.
         say: takes a line for people.
     """
@@ -101,11 +102,13 @@ class Runner:
         lines: Sequence[tuple[str, ...]],
         models: Callable[[CellRecord], list[str]],
         *,
+        by: dict[str, Any],
         jobs: int | None = None,
         devices: Sequence[str] = (),
         say: Callable[[str], None] | None = None,
     ) -> None:
         self._records, self._lines, self._models = list(records), lines, models
+        self._by = by
         self._jobs = jobs or max(1, len(devices))
         self._devices = list(devices)
         self._say = say or (lambda text: tqdm.write(text, file=sys.stderr))
@@ -167,7 +170,7 @@ class Runner:
                 return True
             record.check()
         if not record.is_trained:
-            times = record.start()
+            times = record.start(self._by)
             self._say(f"{record.cell.name}: training{'' if times == 1 else ' goes on'}")
             slot.begin(record.command, None)
             return True

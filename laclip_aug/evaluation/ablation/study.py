@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from laclip_aug import openclip
 from laclip_aug.errors import ConfigurationError, MissingExtraError
@@ -66,11 +67,14 @@ class Study:
     def run(self, jobs: int | None = None) -> list[CellRecord]:
         """Do what is left, with the results up to date after it; returns the cells that failed."""
         check_jobs(jobs)
+        by: dict[str, Any] = {"laclip_aug": __version__, "commit": revision(Path(__file__).parent)}
+        by |= {"open_clip": openclip.installed_version(), "machine": machine()}
         with _alone(self.out):
             runner = Runner(
                 self.records,
                 self.ablation.evaluate,
                 lambda record: self._models[record.cell.model, record.cell.encoder],
+                by=by,
                 jobs=jobs,
                 devices=gpus(str(self.ablation.train.get("device", "cuda"))),
             )
@@ -87,10 +91,6 @@ class Study:
         published = load_recipe(self.ablation.paper).published
         tables = table.rows_of({record.cell: record.figures(lines) for record in finished}, published)
         document = {
-            "laclip_aug": __version__,
-            "commit": revision(Path(__file__).parent),
-            "open_clip": openclip.installed_version(),
-            "machine": machine(),
             "config": self.ablation.content,
             "runs": [record.as_json(lines) for record in finished],
             "unfinished": [record.cell.name for record in self.records if record not in finished],
