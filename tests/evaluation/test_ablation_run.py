@@ -119,15 +119,21 @@ def starts(run: Path) -> int:
     return len(json.loads((run / "cell.json").read_text())["starts"])
 
 
+def children(parent: int) -> list[Path]:
+    """The children of a process, as folders of /proc."""
+    return [Path("/proc") / child for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
 def devices_of(parent: int) -> set[str]:
     """``CUDA_VISIBLE_DEVICES`` of the children of a process."""
-    found = set()
-    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
-        environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-        found |= {
-            entry.decode().split("=", 1)[1] for entry in environment if entry.startswith(b"CUDA_VISIBLE_DEVICES=")
-        }
-    return found
+    words = [word.decode() for child in children(parent) for word in (child / "environ").read_bytes().split(b"\0")]
+    return {word.split("=", 1)[1] for word in words if word.startswith("CUDA_VISIBLE_DEVICES=")}
+
+
+def in_training(parent: int) -> set[str]:
+    """The runs whose trainers are children of a process."""
+    lines = [(child / "cmdline").read_text().split("\0") for child in children(parent)]
+    return {line[line.index("--name") + 1] for line in lines if "--name" in line}
 
 
 def test_two_by_two_by_two_seeds_killed_twice(folder: Path, ablate: Callable[..., subprocess.Popen[str]]) -> None:
@@ -146,8 +152,7 @@ def test_two_by_two_by_two_seeds_killed_twice(folder: Path, ablate: Callable[...
 
     # only the parent is killed: its trainers go on, and nobody else may take their runs
     second = ablate()
-    wait_for(lambda: any(starts(runs / name) == 2 for name in cut), second)
-    held = {name for name in cut if starts(runs / name) == 2}
+    held = wait_for(lambda: in_training(second.pid) & cut, second)
     os.kill(second.pid, signal.SIGKILL)
     second.wait()
 

@@ -33,7 +33,18 @@ PLAIN = "random"
 _KEYS = ("train", "evaluate", "grid", "paper")
 _AXES = ("model", "mode", "cache", "texts", "text-encoder", "seed")
 _OURS = (
-    *("model", "model-config", "seed", "lock-text", "logs", "name", "resume", "save-most-recent", "text-aug"),
+    *(
+        "model",
+        "model-config",
+        "seed",
+        "lock-text",
+        "lock-text-freeze-layer-norm",
+        "logs",
+        "name",
+        "resume",
+        "save-most-recent",
+        "text-aug",
+    ),
     *("text-aug-cache", "text-aug-strategies", "text-aug-num-texts", "text-aug-seed"),
 )
 _EVALUATED = ("--model", "--model-config", "--pretrained", "--json", "--features")

@@ -151,7 +151,7 @@ def train_command(cell: Cell, ablation: Ablation, out: Path, models: Mapping[tup
     words = [*TRAIN, *_options({"save-frequency": 0} | _for_arm(ablation.train, arm))]
     words += [*models[cell.model, cell.encoder], "--seed", str(cell.seed), "--text-aug", arm.mode]
     if ablation.encoders[cell.encoder].frozen:
-        words.append("--lock-text")
+        words += ["--lock-text", "--lock-text-freeze-layer-norm"]  # the first alone leaves the norms free
     if arm.mode != "none":
         words += ["--text-aug-seed", str(cell.seed)]
         if arm.cache:

@@ -31,6 +31,7 @@ from laclip_aug.exchange.files import replace_file
 
 _PLACE = ("--logs",)
 _STEP = re.compile(rb"Train Epoch: (\d+) \[[^\]]*\((\d+)%\)\]")
+_COUNTED = re.compile(r"[IW]\d{4} [\d:.]+ \d+ torch/")
 _TAIL = 8192
 _LINES = 6
 
@@ -131,12 +132,12 @@ class CellRecord:
         return 0.0
 
     def last_words(self) -> str:
-        """The end of the log, for a message."""
+        """The end of the log, for a message; without what torch counts up when it ends."""
         try:
             lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             return ""
-        return "\n".join(f"    {line}" for line in lines[-_LINES:])
+        return "\n".join(f"    {line}" for line in [line for line in lines if not _COUNTED.match(line)][-_LINES:])
 
     def lock(self) -> int | None:
         """A descriptor that holds the cell, to be passed on to its process; None while another process holds it.
