@@ -170,7 +170,11 @@ def _table(
     """Rows with one value for each of ``keys``, a list of candidates each."""
 
     def choose(there: Sequence[str]) -> Sequence[str]:
-        chosen = [chooser(file, candidates)(there)[0] for candidates in keys]
+        options = [
+            "--csv-caption-key",
+            *["its option (--rewrite-key, --group-key, --index-key, --list-key)"] * len(keys),
+        ]
+        chosen = [chooser(file, names, option)(there)[0] for names, option in zip(keys, options, strict=False)]
         if len(set(chosen)) != len(chosen):
             raise ConfigurationError(f"a column is used twice ({', '.join(chosen)}); name different columns")
         return chosen

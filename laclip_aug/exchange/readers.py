@@ -96,8 +96,10 @@ def table_rows(
     raise InputError(f"{shortened(file)} ({kind}) has no columns; give CSV, TSV, JSONL or Parquet")
 
 
-def chooser(file: str, candidates: Sequence[str]) -> Callable[[Sequence[str]], Sequence[str]]:
-    """Pick the first of ``candidates`` that is a column, else an InputError that lists the columns."""
+def chooser(
+    file: str, candidates: Sequence[str], option: str = "--csv-caption-key"
+) -> Callable[[Sequence[str]], Sequence[str]]:
+    """Pick the first of ``candidates`` that is a column, else an InputError that lists them and says ``option``."""
 
     def choose(columns: Sequence[str]) -> Sequence[str]:
         for candidate in candidates:
@@ -105,8 +107,7 @@ def chooser(file: str, candidates: Sequence[str]) -> Callable[[Sequence[str]], S
                 return [candidate]
         raise InputError(
             f"{file} has no column {' or '.join(map(repr, candidates))}; its columns are: "
-            f"{', '.join(columns) or 'none'}. Name the right one with --csv-caption-key, "
-            "or the separator with --csv-separator"
+            f"{', '.join(columns) or 'none'}. Name the right one with {option}, or the separator with --csv-separator"
         )
 
     return choose

@@ -211,9 +211,10 @@ def test_a_first_import_that_fails_refuses_no_other(tmp_path, capsys, end):
     cache, command = tmp_path / "cache", [sys.executable, "-c", main_of_it, "cache", "import"]
     if end == "typo":
         failed = subprocess.run(
-            [*command, tmp_path / "in.jsonl", "--rewrite-key", "lonk", "--cache", cache], check=False
+            [*command, tmp_path / "in.jsonl", "--rewrite-key", "lonk", "--cache", cache], capture_output=True, text=True
         )
         assert failed.returncode == 2
+        assert "caption, long, short. Name the right one with its option (--rewrite-key" in failed.stderr
     else:
         os.mkfifo(tmp_path / "slow.jsonl")
         arguments = [tmp_path / "slow.jsonl", "--rewrite-key", "long", "--cache", cache]
