@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,20 +120,24 @@ def starts(run: Path) -> int:
     return len(json.loads((run / "cell.json").read_text())["starts"])
 
 
-def children(parent: int) -> list[Path]:
-    """The children of a process, as folders of /proc."""
-    return [Path("/proc") / child for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+def children(parent: int, file: str) -> list[list[str]]:
+    """The words of a file in /proc of each child of a process; none of a child that has just ended."""
+    found = []
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found.append(Path(f"/proc/{child}/{file}").read_bytes().decode().split("\0"))
+    return found
 
 
 def devices_of(parent: int) -> set[str]:
     """``CUDA_VISIBLE_DEVICES`` of the children of a process."""
-    words = [word.decode() for child in children(parent) for word in (child / "environ").read_bytes().split(b"\0")]
+    words = [word for environment in children(parent, "environ") for word in environment]
     return {word.split("=", 1)[1] for word in words if word.startswith("CUDA_VISIBLE_DEVICES=")}
 
 
 def in_training(parent: int) -> set[str]:
     """The runs whose trainers are children of a process."""
-    lines = [(child / "cmdline").read_text().split("\0") for child in children(parent)]
+    lines = children(parent, "cmdline")
     return {line[line.index("--name") + 1] for line in lines if "--name" in line}
 
 
