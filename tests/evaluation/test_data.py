@@ -1,0 +1,201 @@
+"""Layouts of data: folders, tars, CLIP_benchmark's, torchvision's; splits; descriptions in YAML; hostile files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from laclip_aug.errors import ConfigurationError, InputError, UnknownNameError
+from laclip_aug.evaluation.captions import captioned, hard_negatives
+from laclip_aug.evaluation.datasets import dataset_names, load_dataset, same_classes, usual
+from laclip_aug.evaluation.images import local_images
+from laclip_aug.evaluation.model import _filling
+from laclip_aug.evaluation.protocols import load_protocol, protocol_names
+from tests.evaluation.conftest import COLOURS, class_folders, encoded, tar_of
+
+NAMES = ["blue sky", "green grass", "red rose"]
+
+
+def test_a_folder_for_each_class(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "photos", 2)
+    (folder / "notes.txt").write_text("no image")
+    found = local_images(str(folder))
+    assert found.classes == NAMES
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert found.keys[0] == "blue_sky/0.png"
+    assert found.read(0).mode == "RGB"
+
+
+def test_clip_benchmarks_layout(tmp_path: Path) -> None:
+    """As its ``webdataset_builder`` writes it: ``test/0.tar`` ..., ``.cls`` as text, names and templates beside."""
+    for shard in range(11):  # 10.tar comes after 9.tar
+        members = []
+        for index in (0, 1):
+            key = f"s{shard * 2 + index:07d}"
+            members += [(f"{key}.cls", str((shard + index) % 3).encode()), (f"{key}.png", encoded((9, 9, 9), shard))]
+        tar_of(tmp_path / f"set/test/{shard}.tar", members)
+    (tmp_path / "set/classnames.txt").write_text("sky\ngrass\nrose\n")
+    (tmp_path / "set/zeroshot_classification_templates.txt").write_text("a photo of a {c}.\nart of the {c}.\n")
+    data = load_dataset(str(tmp_path / "set"))
+    part = data.labelled("test")
+    assert part.images.classes == ["sky", "grass", "rose"]
+    assert part.labels.tolist() == [(shard + index) % 3 for shard in range(11) for index in (0, 1)]
+    assert list(part.images.templates) == ["a photo of a {c}.", "art of the {c}."]
+    assert data.splits == {"test": "test"}
+    (tmp_path / "set/classnames.txt").write_text("sky\ngrass\n")
+    with pytest.raises(InputError, match="class number 2, but"):
+        load_dataset(str(tmp_path / "set")).labelled("test")
+
+
+def test_a_tar_of_class_folders_and_one_of_captions(tmp_path: Path) -> None:
+    members = [(f"all/{name}/{i}.png", encoded(c, i)) for name, c in COLOURS.items() for i in range(2)]
+    found = local_images(str(tar_of(tmp_path / "a.tar", members)))
+    assert found.classes == NAMES
+    members = [("0.jpg", encoded((1, 1, 1), 0, "JPEG")), ("0.txt", b"one\ntwo\n\n"), ("1.jpg", b"x")]
+    captions = captioned(local_images(str(tar_of(tmp_path / "b.tar", members))), None)
+    assert captions.images.captions == [["one", "two"]]
+    assert captions.left_out == {"images without a caption": 1}
+
+
+def test_torchvision(tmp_path: Path) -> None:
+    """MNIST's own files, drawn here: 30 images to train, 12 to test."""
+    raw = tmp_path / "MNIST/raw"
+    raw.mkdir(parents=True)
+    for name, count in (("train", 30), ("t10k", 12)):
+        pixels = np.random.default_rng(count).integers(0, 255, count * 28 * 28, dtype=np.uint8).tobytes()
+        labels = bytes(n % 10 for n in range(count))
+        for kind, head, content in (
+            ("images-idx3", struct.pack(">4i", 0x803, count, 28, 28), pixels),
+            ("labels-idx1", struct.pack(">2i", 0x801, count), labels),
+        ):
+            (raw / f"{name}-{kind}-ubyte").write_bytes(head + content)
+            with gzip.open(raw / f"{name}-{kind}-ubyte.gz", "wb") as packed:
+                packed.write(head + content)
+    data = load_dataset("torchvision:MNIST", tmp_path)
+    train, val, test = (data.labelled(role) for role in ("train", "val", "test"))
+    assert (len(train.labels), len(val.labels), len(test.labels)) == (30, 0, 12)  # a fifth of 3 is none
+    assert test.images.read(0).mode == "RGB"
+    assert test.labels.tolist() == [n % 10 for n in range(12)]
+    assert test.images.classes[3] == "3 - three"
+    with pytest.raises(UnknownNameError, match="did you mean 'MNIST'"):
+        load_dataset("torchvision:MINST", tmp_path)
+    with pytest.raises(InputError, match=r"d\.CIFAR10\(.*download=True"):
+        load_dataset("torchvision:CIFAR10", tmp_path).images("test")
+
+
+def test_splits_are_parts_of_each_class_that_do_not_overlap(tmp_path: Path) -> None:
+    class_folders(tmp_path / "photos", 10)
+    yaml = tmp_path / "set.yaml"
+    yaml.write_text("name: s\ndata: photos\nsplits: {train: 'all[:60%]', val: 'all[60%:80%]', test: 'all[80%:]'}\n")
+    parts = [load_dataset(str(yaml)).labelled(role) for role in ("train", "val", "test")]
+    assert [np.bincount(part.labels).tolist() for part in parts] == [[6] * 3, [2] * 3, [2] * 3]
+    assert sorted(np.concatenate([part.chosen for part in parts]).tolist()) == list(range(30))
+    assert parts[0].chosen[:6].tolist() != [0, 1, 2, 3, 4, 5]  # not the order of the files
+    (tmp_path / "photos/red_rose/0.png").touch()
+    assert load_dataset(str(yaml)).labelled("val").chosen.tolist() == parts[1].chosen.tolist()
+
+
+def test_usual_splits() -> None:
+    assert usual({}) == {"test": "all"}
+    assert usual({"train": "train", "test": "test"}) == {
+        "train": "train[20%:]", "val": "train[:20%]", "test": "test"
+    }  # fmt: skip
+    assert usual({"train": "t", "val": "v"}) == {"train": "t[20%:]", "val": "t[:20%]", "test": "v"}
+
+
+def test_classes_are_told_apart_by_name(tmp_path: Path) -> None:
+    """A class that the test images lack does not shift the numbers of the others."""
+    class_folders(tmp_path / "p/train", 2)
+    class_folders(tmp_path / "p/test", 1)
+    for file in (tmp_path / "p/test/blue_sky").iterdir():
+        file.unlink()
+    data = load_dataset(str(tmp_path / "p"))
+    train, test = same_classes([data.labelled("train"), data.labelled("test")])
+    assert set(test.tolist()) == {1, 2}
+    assert sorted(set(train.tolist())) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: s\ndata: photos\nsplits: {test: 'all[80%:20%]'}", "must go up"),
+        ("name: s\ndata: photos\nsplits: {test: 'all[a%:]'}", "not written like train"),
+        ("name: s\ndata: photos\nmetric: top1", "did you mean 'top-1'"),
+        ("name: s\ndata: photos\nclassnames: [a, b]", "2 class names for 3 classes"),
+        ("name: s\ndata: photos\nsplit: {}", "did you mean 'splits'"),
+        ("data: photos", "lacks name"),
+        ("name: s\nversion: many\ndata: photos", "version must be int"),
+        ("- a\n- b", "holds no settings"),
+        ("name: [", "cannot be read as YAML"),
+        ("name: !!python/object/apply:os.system ['false']\ndata: x", "cannot be read as YAML"),
+        ("name: s\ndata: photos\nsplits: {test: night}", "has no folder 'night'"),
+    ],
+)
+def test_a_wrong_description_is_explained(tmp_path: Path, text: str, message: str) -> None:
+    class_folders(tmp_path / "photos", 1)
+    (tmp_path / "set.yaml").write_text(text)
+    with pytest.raises((ConfigurationError, InputError), match=message):
+        load_dataset(str(tmp_path / "set.yaml")).labelled("test")
+
+
+def test_all_of_the_packages_files_can_be_read(tmp_path: Path) -> None:
+    assert len(dataset_names()) >= 15
+    for name in dataset_names():
+        (tmp_path / "train").mkdir(exist_ok=True)
+        assert load_dataset(name, tmp_path).spec.name == name
+    for name in protocol_names():
+        assert load_protocol(name).name == name
+    means = [name for name in dataset_names() if load_dataset(name, tmp_path).spec.metric == "mean-per-class"]
+    assert means == ["aircraft", "caltech101", "flowers", "pets"]
+
+
+def test_captions_from_every_kind_of_file(tmp_path: Path) -> None:
+    members = [(f"images/{i}.png", encoded((i, i, i), i)) for i in range(3)]
+    images = local_images(str(tar_of(tmp_path / "i.tar", members)))
+    coco = {
+        "images": [{"id": 7, "file_name": "1.png"}, {"id": 8, "file_name": "0.png"}],
+        "annotations": [{"image_id": 7, "caption": "one"}, {"image_id": 8, "caption": "ei\u00df"}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    (tmp_path / "t.jsonl").write_text(
+        '{"image": "images/1.png", "caption": ["one", "uno"]}\n{"image": "2.png", "caption": null}\n'
+    )
+    (tmp_path / "t.csv").write_text("filepath,title\n/data/images/1.png,one\nimages/0.png,\nimages/9.png,nine\n")
+    assert captioned(images, tmp_path / "coco.json").images.captions == [["ei\u00df"], ["one"]]
+    lines = captioned(images, tmp_path / "t.jsonl")
+    assert (list(lines.images.keys), lines.images.captions) == (["images/1.png"], [["one", "uno"]])
+    table = captioned(images, tmp_path / "t.csv")
+    assert table.images.captions == [["one"]]
+    assert table.left_out == {
+        "rows without a caption": 1, "captions whose image is absent": 1, "images without a caption": 2
+    }  # fmt: skip
+    for content, message in (("{}", "no 'images' and 'annotations'"), ("{", "cannot be read as JSON")):
+        (tmp_path / "bad.json").write_text(content)
+        with pytest.raises(InputError, match=message):
+            captioned(images, tmp_path / "bad.json")
+    for content in ('[{"filename": "0.png"}]', "[1]", '{"a": {"filename": 1, "caption": "a", "negative_caption": []}}'):
+        (tmp_path / "bad.json").write_text(content)
+        with pytest.raises(InputError, match="has not SugarCrepe's form"):
+            hard_negatives(images, tmp_path / "bad.json")
+
+
+def test_hostile_tars_and_templates(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(b"not a tar" * 200)
+    with pytest.raises(InputError, match="cannot be read as an unpacked tar"):
+        local_images(str(tmp_path / "x.tar"))
+    tar_of(tmp_path / "y.tar", [("0.png", b"x"), ("0.cls", b"dog")])
+    with pytest.raises(InputError, match="'dog', not a class number"):
+        local_images(str(tmp_path / "y.tar"))
+    with pytest.raises(InputError, match="no image was found"):
+        local_images(str(tar_of(tmp_path / "z.tar", [("a.txt", b"x")])))
+    with pytest.raises(InputError, match="local files only"):
+        local_images("s3://bucket/x.tar")
+    assert _filling("a {c} of {0.__class__} {}")("{c}{}") == "a {c}{} of {0.__class__} {}"
+    with pytest.raises(ConfigurationError, match="for the class"):
+        _filling("a photo")

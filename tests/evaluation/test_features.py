@@ -1,0 +1,175 @@
+"""The store of features: kept, resumed after a kill, made again when something changed or was damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from laclip_aug.errors import InputError, ModelError
+from laclip_aug.evaluation import features
+from laclip_aug.evaluation.features import FeatureStore
+from laclip_aug.evaluation.images import local_images
+from laclip_aug.evaluation.model import Model
+from tests.evaluation.conftest import class_folders, encoded
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
+    monkeypatch.setattr(features, "PART", 5)
+    return FeatureStore(tmp_path / "features", batch=2, workers=0)
+
+
+def parts_of(store: FeatureStore, kind: str = "images") -> list[Path]:
+    return sorted(store.folder.glob(f"*/{kind}-*/*.npz"))
+
+
+def test_kept_features_are_the_models_and_need_no_model(
+    store: FeatureStore, model: Any, model_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    photos = local_images(str(class_folders(tmp_path / "photos")))  # 12 images: parts of 5, 5 and 2
+    found = store.images(model, photos)
+    with torch.no_grad():
+        pixels = torch.stack([model.loaded.preprocess(photos.read(i)) for i in range(12)])
+        expected = model.loaded.model.encode_image(pixels).numpy()
+    np.testing.assert_allclose(found.vectors, expected, rtol=1e-4, atol=1e-5)
+    assert [len(np.load(part)["features"]) for part in parts_of(store)] == [5, 5, 2]
+
+    class Unloadable(Model):
+        loaded = property(lambda self: pytest.fail("the model was loaded"))  # type: ignore[assignment]
+
+    again = Unloadable("tiny-eval", str(model_files[1]), model_files[0])
+    np.testing.assert_array_equal(store.images(again, photos).vectors, found.vectors)
+
+
+def test_a_changed_image_another_model_or_split_is_not_taken_for_the_old_one(
+    store: FeatureStore, model: Any, model_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = class_folders(tmp_path / "photos")
+    before = store.images(model, local_images(str(folder)))
+    (folder / "red_rose/0.png").write_bytes(encoded((0, 0, 0), 1))
+    after = store.images(model, local_images(str(folder)))
+    changed = np.flatnonzero((before.vectors != after.vectors).any(axis=1))
+    assert changed.tolist() == [8]
+    some = store.images(model, local_images(str(folder)).only([3, 8]))
+    np.testing.assert_allclose(some.vectors, after.vectors[[3, 8]], rtol=1e-4, atol=1e-5)
+
+    state = torch.load(model_files[1], weights_only=True)["state_dict"]
+    torch.save({"state_dict": {k: 2 * v for k, v in state.items()}}, tmp_path / "other.pt")
+    other = Model("tiny-eval", str(tmp_path / "other.pt"), model_files[0], device="cpu")
+    assert not np.allclose(store.images(other, local_images(str(folder))).vectors, after.vectors)
+    (tmp_path / "copy.pt").write_bytes(model_files[1].read_bytes())
+    assert Model("tiny-eval", str(tmp_path / "copy.pt"), model_files[0]).key == model.key  # the same bytes
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "gone", "text"])
+def test_a_damaged_part_is_made_again_and_only_it(store: FeatureStore, model: Any, tmp_path: Path, damage: str) -> None:
+    photos = local_images(str(class_folders(tmp_path / "photos")))
+    found = store.images(model, photos)
+    parts = parts_of(store)
+    times = [part.stat().st_mtime_ns for part in parts]
+    content = bytearray(parts[1].read_bytes())
+    content[len(content) // 3] ^= 0x10
+    new = {"cut": content[:-40], "flipped": content, "empty": b"", "text": b"PK not a zip"}
+    parts[1].unlink() if damage == "gone" else parts[1].write_bytes(bytes(new[damage]))
+    np.testing.assert_allclose(store.images(model, photos).vectors, found.vectors, rtol=1e-4, atol=1e-5)
+    after = [part.stat().st_mtime_ns for part in parts_of(store)]
+    assert (after[0], after[2]) == (times[0], times[2])
+    assert after[1] != times[1]
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from laclip_aug.evaluation import features
+from laclip_aug.evaluation.images import local_images
+from laclip_aug.evaluation.model import Model
+features.PART = 5
+config, weights, photos, store = map(Path, sys.argv[1:])
+model = Model("tiny-eval", str(weights), config)
+encode = model.encode_images
+def slow(pixels):
+    time.sleep(0.3)
+    return encode(pixels)
+model.encode_images = slow
+features.FeatureStore(store, batch=1, workers=0).images(model, local_images(str(photos)))
+"""
+
+
+def test_a_killed_run_goes_on_where_it_was(
+    store: FeatureStore, model: Any, model_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = class_folders(tmp_path / "photos")
+    command = [sys.executable, "-c", SLOW, *map(str, (*model_files, folder, store.folder))]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not parts_of(store) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = parts_of(store)
+    assert 1 <= len(kept) < 3
+    written = kept[0].stat().st_mtime_ns
+    encoded_rows: list[int] = []
+    encode = model.encode_images
+    model.encode_images = lambda pixels: encoded_rows.append(len(pixels)) or encode(pixels)
+    photos = local_images(str(folder))
+    found = store.images(model, photos)
+    assert sum(encoded_rows) == 12 - 5 * len(kept)
+    assert kept[0].stat().st_mtime_ns == written
+    fresh = FeatureStore(tmp_path / "fresh", batch=3, workers=0).images(model, photos)
+    np.testing.assert_allclose(found.vectors, fresh.vectors, rtol=1e-4, atol=1e-5)
+
+
+def test_two_processes_make_them_once(
+    store: FeatureStore, model: Any, model_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = class_folders(tmp_path / "photos")
+    command = [sys.executable, "-c", SLOW, *map(str, (*model_files, folder, store.folder))]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=240)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert len(parts_of(store)) == 3
+    assert not list(store.folder.rglob("*.tmp"))
+
+
+def test_unreadable_images_are_named_and_left_out(store: FeatureStore, model: Any, tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "photos", 2)
+    (folder / "blue_sky/0.png").write_bytes(b"")
+    (folder / "blue_sky/1.png").write_bytes(encoded((1, 2, 3), 0)[:60])
+    (folder / "red_rose/0.png").write_bytes(b"<html>not found</html>" * 50)
+    found = store.images(model, local_images(str(folder)))
+    assert found.readable.tolist() == [False, False, True, True, False, True]
+    assert "UnidentifiedImageError" in found.failed[4]
+    again = store.images(model, local_images(str(folder)))
+    assert again.failed.tolist() == found.failed.tolist()
+    for file in folder.rglob("*.png"):
+        file.write_bytes(b"x")
+    with pytest.raises(InputError, match="none of the 6 images of photos can be read"):
+        store.images(model, local_images(str(folder)))
+
+
+def test_a_model_that_diverged_is_an_error(store: FeatureStore, model_files: tuple[Path, Path], tmp_path: Path) -> None:
+    state = torch.load(model_files[1], weights_only=True)["state_dict"]
+    torch.save({"state_dict": {k: v * float("nan") for k, v in state.items()}}, tmp_path / "nan.pt")
+    model = Model("tiny-eval", str(tmp_path / "nan.pt"), model_files[0], device="cpu")
+    with pytest.raises(ModelError, match="features that are no numbers"):
+        store.images(model, local_images(str(class_folders(tmp_path / "photos", 1))))
+
+
+def test_hostile_texts_are_encoded(store: FeatureStore, model: Any) -> None:
+    texts = ["", "\ud800", "\0", "a" * 100_000, "犬と猫", "🦊" * 500, "{c}{0.__class__}%s", "a", "b"]
+    found = store.texts(model, texts)
+    assert found.shape == (9, 16)
+    assert np.isfinite(found).all()
+    assert not np.allclose(store.texts(model, ["b", "a"]), store.texts(model, ["a", "b"]))
+    assert json.loads(next(store.folder.rglob("texts-*/about.json")).read_text())["kind"] == "texts"
