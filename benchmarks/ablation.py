@@ -81,7 +81,7 @@ def report(study: Path, photos: int, epochs: int) -> None:
         "# `laclip-aug ablate` on Flickr8k",
         "",
         f"By `python benchmarks/ablation.py FLICKR8K --photos {photos} --epochs {epochs}`, laclip-aug "
-        f"{last['laclip_aug']} ({last['commit'][:10]}), open_clip {last['open_clip']}; {last['machine']['cpu']}, "
+        f"{last['laclip_aug']}, open_clip {last['open_clip']}; {last['machine']['cpu']}, "
         f"one process at a time, no GPU.",
         "",
         f"{photos} photos at 64 px, {epochs} epochs of a CLIP of 3 + 2 layers from scratch; tested on 1,102 photos "
