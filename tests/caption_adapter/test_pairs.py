@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.caption_adapter.metrics import novelty
 from benchmarks.caption_adapter.near import Captions, Near, concepts
 from benchmarks.caption_adapter.rows import Pair
+from benchmarks.caption_adapter.run import OWN_PAIRS
 from benchmarks.caption_adapter.sources import coco, held_out
 from benchmarks.caption_adapter.transplant import Donors, transplant
 from benchmarks.caption_adapter.written import crossed, fault, read
@@ -94,3 +96,11 @@ def test_coco_is_held_out_by_image(tmp_path: Path) -> None:
     assert all(held_out(own[0].removeprefix("caption ")) for own in held)
     assert not any(held_out(own[0].removeprefix("caption ")) for own in train)
     assert held_out(" 139 \n") == held_out("139")
+
+
+def test_the_bold_pairs_are_sound() -> None:
+    pairs, refused = read(OWN_PAIRS.with_name("bold.jsonl"))
+    assert len(pairs) > 1400
+    assert not refused
+    texts = [(pair.caption, text) for pair in pairs for _, text in pair.texts]
+    assert sum(novelty(caption, text) for caption, text in texts) / len(texts) > 0.5
