@@ -57,7 +57,7 @@ def main() -> None:
     engine.close()
     child.close()
     figures = {"cpu_ratio": round(statistics.median(ratios), 3), "wall_ratio": round(statistics.median(walls), 3)}
-    print(json.dumps({"model": path.name, "slots": options.slots, "jobs": options.jobs, **figures}))
+    print(json.dumps({"model": Path(path).name, "slots": options.slots, "jobs": options.jobs, **figures}))
 
 
 if __name__ == "__main__":
