@@ -16,6 +16,7 @@ from pathlib import Path
 from laclip_aug.eda import wordnet
 from laclip_aug.eda.synonyms import BUILTIN, SynonymTable, compile_table, read_rows
 from laclip_aug.errors import ConfigurationError
+from laclip_aug.generation.hashing import cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +55,7 @@ def load_table(synonyms: str) -> SynonymTable:
 
 def cache_directory() -> Path:
     """The directory of the compiled tables."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # the XDG specification: a relative path is invalid and ignored
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "laclip-aug" / "synonyms"
+    return cache_folder() / "synonyms"
 
 
 def _from_file(path: Path, origin: str) -> SynonymTable:

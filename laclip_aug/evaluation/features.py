@@ -27,6 +27,7 @@ from laclip_aug.errors import CacheError, InputError
 from laclip_aug.evaluation.images import ImageSet
 from laclip_aug.evaluation.model import Model
 from laclip_aug.exchange.files import disk_errors, replace_file, write_new
+from laclip_aug.generation.hashing import cache_folder
 
 FORMAT = 1
 PART = 1024
@@ -51,12 +52,6 @@ class Features:
         return np.array(self.failed == "")
 
 
-def default_folder() -> Path:
-    """``$XDG_CACHE_HOME/laclip-aug/features``, or in ``~/.cache``; a relative path there is invalid and ignored."""
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(named if named.startswith("/") else Path.home() / ".cache") / "laclip-aug" / "features"
-
-
 class FeatureStore:
     """The features in a folder.
 
@@ -66,7 +61,7 @@ class FeatureStore:
     """
 
     def __init__(self, folder: Path | None = None, batch: int = 64, workers: int | None = None) -> None:
-        self.folder, self._batch = folder or default_folder(), batch
+        self.folder, self._batch = folder or cache_folder() / "features", batch
         free = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._workers = (0 if free < 3 else min(8, free - 1)) if workers is None else workers
 

@@ -23,13 +23,13 @@ _BELIEVED = 24 * 3600.0  # seconds; damage to a disk changes no time of a file
 
 
 def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/laclip-aug``, or ``~/.cache/laclip-aug``.
+    """``$XDG_CACHE_HOME/laclip-aug``, or ``~/.cache/laclip-aug``; a relative path there is invalid and ignored.
 
     Raises:
         RuntimeError: there is no home directory.
     """
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(named) if named else Path.home() / ".cache") / "laclip-aug"
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (named if named.is_absolute() else Path.home() / ".cache") / "laclip-aug"
 
 
 def file_sha256(path: Path) -> str:
