@@ -29,7 +29,8 @@ _START = re.compile(r"(?::\s+)(laclip-aug [a-z]|(?:[A-Z_]+=\S+ )?(?:python -m )?
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
 _OTHERS = {
     *("--force-reinstall", "--no-cache-dir", "--no-binary", "--no-deps"),  # pip's
-    *("--nproc-per-node", "--no-python", "--version", "--model-config"),  # torchrun's, and of cli.open_clip itself
+    *("--nproc-per-node", "--nnodes", "--no-python", "--version", "--model-config"),  # torchrun's, of cli.open_clip
+    *("--porcelain", "--untracked-files"),  # git's
 }
 
 
@@ -166,8 +167,12 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def typed(command: str, root: Path, new: str) -> list[str]:
-    """The words of ``command`` after ``laclip-aug``, as a shell makes them, with places filled in."""
+    """The words of ``command`` after ``laclip-aug``, as a shell makes them, with places filled in.
+
+    Of a pipe the part that is ours: what takes its output is not installed here.
+    """
     words = shlex.split(re.sub(r"(?<=\x02)\x01\d+\x02", "", command))[1:]
+    words = words[: words.index("|")] if "|" in words else words
     cache, captions = str(root / "cache"), str(root / "captions.txt")
     made = words[0] in ("build", "rewrite") or words[:2] == ["cache", "import"]
     filled = []

@@ -86,7 +86,9 @@ def run(args: argparse.Namespace) -> int:
     protocols = [load_protocol(name) for name in names]
     for protocol in protocols:
         if args.kind not in (protocol.kind, "all"):
-            raise ConfigurationError(f"--protocol {protocol.name} is for: laclip-aug eval {protocol.kind}")
+            raise ConfigurationError(
+                f"--protocol {protocol.name} is for {protocol.kind}, not {args.kind}; ask for eval {protocol.kind}"
+            )
     own = {"captions": args.captions, "negatives": args.negatives, "classnames": args.classnames}
     sets = [load_dataset(given, args.root, **own) for given in args.data]
     model = Model(args.model, args.pretrained, args.model_config, args.precision, args.device)

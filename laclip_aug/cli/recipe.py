@@ -45,6 +45,6 @@ def run(args: argparse.Namespace) -> int:
     for name in ("departures", "unverified"):
         if text := getattr(recipe, name):
             print(f"{name}: {text}", file=sys.stderr)
-    print(f"then: laclip-aug eval zero-shot --protocol {recipe.protocol} ...", file=sys.stderr)
+    print(f"to judge it afterwards: eval zero-shot with --protocol {recipe.protocol}", file=sys.stderr)
     print(shlex.join(command))
     return 0

@@ -154,7 +154,7 @@ def test_one_failure_leaves_the_others(laclip_eval: Run, tmp_path: Path) -> None
         (["--data", "cifra10"], "did you mean 'cifar10'"),
         (["--data", "cifar10"], "name the folder that its data are in with --root"),
         (["--data", "PHOTOS", "--protocol", "zero-shot-8"], "did you mean 'zero-shot-80'"),
-        (["--data", "PHOTOS", "--protocol", "retrieval"], "is for: laclip-aug eval retrieval"),
+        (["--data", "PHOTOS", "--protocol", "retrieval"], "ask for eval retrieval"),
         (["--data", "PHOTOS", "--batch-size", "0"], "--batch-size must be at least 1"),
         (["--data", "PHOTOS", "--pretrained", "no/such.pt"], "there is no such file"),
         (["--data", "PHOTOS", "--pretrained", "no_such_tag"], "open_clip cannot make 'tiny-eval:no_such_tag'"),
