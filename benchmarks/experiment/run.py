@@ -7,8 +7,8 @@
 filepath, caption_index, caption); the photos are on request from the data set's authors, and in several places on the
 web. ``--cifar10`` is CIFAR-10's test set as a tar with a folder for each class.
 
-The arms are in parts, each an ablation of ``laclip-aug ablate``; all share their runs in one directory. ``--device cuda``
-trains on GPUs, one run on each.
+The arms are in parts, each an ablation of ``laclip-aug ablate``; all share their runs in one directory. With
+``--device cuda`` a GPU trains each.
 """
 
 from __future__ import annotations
