@@ -26,7 +26,6 @@ _PASSING = (408, 409, 425, 429)
 _LASTING = {
     401: "the server wants an API key: put it in the environment variable {key}",
     402: "the account has nothing left to pay with: top it up, or use another server",
-    403: "the API key in {key} is not allowed to do this: check it and the model's name",
     404: "there is no such address or model: check the base URL (it ends before /completions) and the model's name; "
     "a server for chat models alone needs --prompt chat",
     405: "this address takes no completions: check the base URL (it ends before /completions); a server for chat "
@@ -34,10 +33,17 @@ _LASTING = {
     410: "this address or model is gone: check both",
     501: "the server cannot do this: check the address; one for chat models alone needs --prompt chat",
 }
+_FORBIDDEN = "if it says so of every caption, check the API key in {key} and the model's name"
+"""Of status 403, which a filter of contents gives for one prompt and a wrong key for all."""
 _UNTRUSTED = (
     "Check the address; a file named by the environment variable SSL_CERT_FILE says whose certificates are trusted"
 )
-_QUOTA = re.compile(r"insufficient[_ ](?:quota|balance|funds|credits?)|billing|payment required", re.IGNORECASE)
+_QUOTA = re.compile(
+    r"insufficient[_ ](?:quota|balance|funds|credits?)|billing|payment required|credit balance|out of credits",
+    re.IGNORECASE,
+)
+_SOON = re.compile(r"(?:retry|try again) (?:in|after) \d|per (?:minute|second|hour)|rpm|tpm", re.IGNORECASE)
+"""A quota that fills up again by itself."""
 _CHAT_ONLY = re.compile(r"chat[ _-]?(?:model|completion|endpoint|only)|chat/completions", re.IGNORECASE)
 _logger = logging.getLogger(__name__)
 
@@ -176,8 +182,8 @@ class RequestLoop:
                     problem = f"the answer is not that of an OpenAI-compatible server: {self._excerpt(data)}"
                 elif code in _PASSING or (code >= 500 and code not in _LASTING):
                     problem, delay = f"status {code}: {self._excerpt(data)}", retry_after(answer.header("retry-after"))
-                    if code == 429 and _QUOTA.search(problem):
-                        raise BackendError(f"{base} answered {code}: {_LASTING[402]}. It said: {self._excerpt(data)}")
+                    if code == 429:
+                        self._check_balance(base, code, data, delay)
                 elif refused := self._refused(base, path, body, code, data):
                     return [Completion(job, refused, "error", 0) for job in jobs]
                 else:
@@ -208,6 +214,8 @@ class RequestLoop:
             raise BackendError(
                 f"{base} answered {code}: the model is for chat alone; pass --prompt chat. It said: {words}"
             )
+        if code in (400, 403):
+            self._check_balance(base, code, data, None)
         if code in _LASTING:
             raise BackendError(f"{base} answered {code}: {_LASTING[code].format(key=self._key_env)}. It said: {words}")
         if 300 <= code < 400:
@@ -217,7 +225,14 @@ class RequestLoop:
             if self._requests.dropped != before:
                 _say(named)
             return ""
-        return f"the server refused it ({code}): {words}"
+        hint = f" ({_FORBIDDEN.format(key=self._key_env)})" if code == 403 else ""
+        return f"the server refused it ({code}): {words}{hint}"
+
+    def _check_balance(self, base: str, code: int, data: bytes, delay: float | None) -> None:
+        """Raise BackendError if the server wants money first, and names no time after which it does not."""
+        words = data.decode("utf-8", "replace")
+        if _QUOTA.search(words) and delay is None and not _SOON.search(words):
+            raise BackendError(f"{base} answered {code}: {_LASTING[402]}. It said: {self._excerpt(data)}")
 
     def _excerpt(self, data: bytes) -> str:
         """The start of what the server said, on one line; a server may echo the key, so it is blanked out."""

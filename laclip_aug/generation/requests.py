@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -22,9 +22,21 @@ _OWN = ("messages", "prompt", "stream", "n")
 _REFUSED = re.compile(
     r"un(?:supported|recogni[sz]ed|known|expected)|not (?:\w+ )?(?:supported|permitted|allowed|recogni[sz]ed)|forbidden"
     r"|does(?: not|n't) (?:support|exist|recogni[sz]e)|extra (?:inputs?|fields?)|additional propert|no such"
-    r"|invalid (?:param|field|arg)",
+    r"|invalid (?:param|field|arg)|cannot find (?:param|field|arg)",
     re.IGNORECASE,
 )
+_VALUE_REFUSED = re.compile(
+    r"must (?:be|not)|(?:should|has to|have to|needs to) be|out of (?:range|bounds)|invalid value|(?:only|is) allowed",
+    re.IGNORECASE,
+)
+_FREE = ("top_k", "min_p", "samplers", "seed", "n")
+"""Those that are left out where their value is refused, too; a limit on tokens is for the user to set."""
+# What a server knows, which many list after what they do not: "expected one of `model`, `top_k`", "Supported: n, stop".
+_KNOWN = re.compile(
+    r"(?:supported|allowed|permitted|accepted|valid|known|available|expected)(?: \w+){0,4}?(?: one of|:| are| is)\s.*",
+    re.IGNORECASE | re.DOTALL,
+)
+_NAMING = ("param", "loc", "field", "parameter", "property", "name")
 THOUGHTS_ONLY = (
     "the model used all of its {limit} tokens for thoughts: raise --max-new-tokens, or switch the thoughts off, for "
     "example with --request-field 'chat_template_kwargs={{\"enable_thinking\": false}}'"
@@ -104,14 +116,11 @@ class Requests:
 
         Empty if nothing of ``sent`` can be left out.
         """
-        if not _REFUSED.search(words):
+        may = _FREE if not _REFUSED.search(words) and _VALUE_REFUSED.search(words) else OPTIONAL
+        if may is OPTIONAL and not _REFUSED.search(words):
             return ""
-        named = [
-            field
-            for field in OPTIONAL
-            if f'"{field}":'.encode() in sent and re.search(rf"(?<!\w){field}(?!\w)", words)
-            and field not in self.fields.keys() - PAPER_SAMPLING.keys()
-        ]  # fmt: skip
+        given = self.fields.keys() - PAPER_SAMPLING.keys()
+        named = [name for name in _named(words) if name in may and f'"{name}":'.encode() in sent and name not in given]
         if not named:
             return ""
         self.dropped.update(named)
@@ -142,7 +151,7 @@ class Requests:
 
     def _told(self, job: Job, choice: Any) -> str:
         """The text of a choice: plain, in parts, or a refusal in a field of its own; thoughts apart are no text."""
-        content = choice["message"]["content"] if job.chat else choice["text"]
+        content = choice["message"].get("content") if job.chat else choice["text"]
         if content is None and job.chat:
             content = choice["message"].get("refusal") or ""
         if isinstance(content, list):
@@ -151,3 +160,27 @@ class Requests:
         if not isinstance(content, str):
             raise TypeError(f"a text is {type(content).__name__}")
         return content
+
+
+def _named(words: str) -> list[str]:
+    """The optional fields that a refusal is about: those that its JSON points at, else those that its text names."""
+    try:
+        pointed = " ".join(_pointed(json.loads(words)))
+    except (ValueError, RecursionError):
+        pointed = ""
+    for text in (pointed, _KNOWN.sub("", words), words):
+        # llama.cpp's min_p is minP in other servers
+        if found := [name for name in OPTIONAL if re.search(rf"(?<!\w){name.replace('_', '_?')}(?!\w)", text, re.I)]:
+            return found
+    return []
+
+
+def _pointed(value: Any, naming: bool = False) -> Iterator[str]:
+    if isinstance(value, str) and naming:
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _pointed(item, key in _NAMING)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _pointed(item, naming)

@@ -25,6 +25,13 @@ _FUNCTION_WORDS = frozenset(
     "de la le les el los las un una une der das dem des ein eine einen en et y und mit auf im am zu il lo di da do dos "
     "du au aux em na os que qui con por para pour sur dans avec est es ist sind e o ich je yo nicht "
     "на в и с по из за не к у о для это как що та і я вы "
+    # and of further scripts
+    "है हैं था थे थी में का की के को से पर और एक यह वह इस उस ने नहीं भी जो हो कर रहा रहे रही "
+    "একটি এক এই সেই ও এবং না আমি যে তার করে থেকে সাথে হয় আছে করা "
+    "في على من إلى عن مع هذا هذه ذلك أن لا ما هو هي التي الذي كان قد ثم أو "
+    "در از به با که این آن را است و یک برای بر نیست تا می ہے ہیں میں کا کی کے کو سے پر اور ایک یہ وہ نہیں "
+    "של על את זה לא עם אל הוא היא אני כי גם או יש "
+    "το η ο τα οι του της των με σε για και στο στη στην στον από ένα μια ένας δεν να θα είναι που "
     # what an image is called says nothing about it
     "image photo picture".split()
 )

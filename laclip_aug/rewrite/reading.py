@@ -35,14 +35,17 @@ _THINKING = (
 _OPEN, _CLOSE = r"(?:<\||<｜|\[\||[<\[◁＜【{])", r"(?:\|>|｜>|\|\]|[>\]▷＞】}])"
 _BLOCK = re.compile(
     rf"{_OPEN}(?P<name>{_THINKING})\b[^<>\[\]]*?{_CLOSE}.*?"
-    rf"{_OPEN}\s*(?:/|end_of_|end_)\s*(?:begin_of_|start_of_|start_)?[\w:]*{_CLOSE}",
+    rf"{_OPEN}\s*(?:/\|?|end_of_|end_)\s*(?:begin_of_|start_of_|start_)?[\w:]*{_CLOSE}",
     re.IGNORECASE | re.DOTALL,
 )
-_THOUGHT_END = re.compile(rf"{_OPEN}\s*(?:/|end_of_|end_)\s*{_THINKING}\s*{_CLOSE}", re.IGNORECASE)
+_THOUGHT_END = re.compile(rf"{_OPEN}\s*(?:/\|?|end_of_|end_)\s*{_THINKING}\s*{_CLOSE}", re.IGNORECASE)
 _THOUGHT_START = re.compile(rf"{_OPEN}\s*{_THINKING}\s*{_CLOSE}", re.IGNORECASE)
 _CHANNEL = re.compile(r"<\|channel\|?>\s*(\w*).*?(?:<\|message\|>|\n)(.*?)(?=<\||<channel\||\Z)", re.DOTALL)
 _SIDE_CHANNEL = re.compile(r"<\|channel>.*?<channel\|>|<unused\d+>\s*thought.*?<unused\d+>", re.DOTALL)
 _BARE_CHANNEL = re.compile(r"\A\s*analysis.*?assistant\s?final", re.DOTALL)
+_USER_TURN = re.compile(
+    r"\[INST\].*?\[/INST\](?=\s*[^\s<\[])|<\|(?:im_start\|>|start_header_id\|>)?user\b.*?(?=<\|)", re.DOTALL
+)
 _HEADER = re.compile(
     r"<\|start_header_id\|>\w*<\|end_header_id\|>|<\|im_start\|>\s*\w*(?:<\|im_sep\|>)?|<start_of_turn>\s*\w*"
     r"|<\|turn>\s*\w*|<\|start\|>\w*|<\|(?:assistant|system|user|bot|chatbot)\|>"
@@ -132,7 +135,7 @@ def _without_thoughts(text: str, caption: str) -> str:
 
 def _without_tokens(text: str, caption: str) -> str:
     """The text between special tokens: the first stretch with a letter, since what follows an end is another turn."""
-    text = _HEADER.sub("\n\0", text)
+    text = _HEADER.sub("\n\0", _USER_TURN.sub("\0", text))
     for pattern in (_PIPED, _TOKEN):
         text = pattern.sub(lambda found: found[0] if found[0] in caption else "\0", text)
     return next((part.removeprefix("\n") for part in text.split("\0") if _VISIBLE.search(part)), text.replace("\0", ""))

@@ -19,7 +19,7 @@ from laclip_aug.quality.checks import TEXT_CHECKS, TEXT_REASONS, Candidate, fold
 from laclip_aug.rewrite.examples import Pair
 from laclip_aug.rewrite.prompt import CHAT_INSTRUCTION, INSTRUCTION
 from laclip_aug.rewrite.reading import read
-from laclip_aug.rewrite.wrappers import fits, speaks
+from laclip_aug.rewrite.wrappers import speaks, unrelated
 
 REASONS: dict[str, str] = {
     "source-empty": "the caption itself has no letter or digit, so no completion was asked for",
@@ -84,7 +84,7 @@ CHECKS: dict[str, Callable[[Reply], bool]] = {
     "example-copied": _example_copied,
     **{reason: check for reason, check in TEXT_CHECKS.items() if reason not in _ATTRIBUTES},
     "spoken": lambda draft: speaks(draft.caption, draft.text),
-    "unrelated": lambda draft: not fits(draft.caption, draft.text),
+    "unrelated": lambda draft: unrelated(draft.caption, draft.text),
     **{reason: TEXT_CHECKS[reason] for reason in _ATTRIBUTES},
 }
 """Reason → check, in the order in which they are asked."""

@@ -7,10 +7,11 @@ a sentence before or after goes if it shares no content word with the caption, o
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from itertools import islice
 
-from laclip_aug.quality.checks import folded
+from laclip_aug.quality.checks import UNSPACED, folded
 from laclip_aug.quality.content import content
 from laclip_aug.quality.stems import sense
 
@@ -23,14 +24,17 @@ _PAIRS: tuple[tuple[str, str], ...] = (
     *((mark, mark) for mark in "*** ___ ** __ ~~ == $$ `` '' * _ ` $ \" ' ″ |".split()),
 )
 _LONGEST_LINE = 1500
+_SOME, _MANY = 3, 5
+_KNOWN_SCRIPT = re.compile("[\\da-z\u00df-\u024f\u0400-\u04ff]|" + UNSPACED.pattern)
 _OPENING_QUOTES = '"“„«「『‹'
 _CLOSING_QUOTES = '"”“»」』›'
-_BULLET = re.compile(r"(?:[-*+•·–—>#▪▫◦●○■□➤➔→►▶✓✔☑⁃‣]+|\[[ xX]?\])[ \t]+|[•▪◦●■►➤✓✔>]+(?=\S)|#{1,6}(?=[A-Z])")
+_BULLET = re.compile(r"(?:[-=]+>|[-*+•·–—>#▪▫◦●○■□➤➔→►▶✓✔☑⁃‣]+|\[[ xX]?\])[ \t]+|[•▪◦●■►➤✓✔>]+(?=\S)|#{1,6}(?=[A-Z])")
 _NUMBER = re.compile(
     r"((?:no\.? ?|#)?\(?\d{1,2}[.)\]]\)?|\(?[a-zA-Z][)]|[a-hA-H]\.|\(?[ivx]{1,4}[.)]|\d️?⃣|[①-⑳❶-❿])[ \t]+", re.I
 )
 _LABEL = re.compile(r"([^:：\n]{1,120}?)\s*(?::(?=[\s\"“„«'‘*]|$)|：)\s*")
 _DASH_LABEL = re.compile(r"([^-–—:\n]{1,40}?)\s+(?:[-–—]+>?|=>?|→|⇒)\s+")
+_PROMPT_LABEL = re.compile(r"@?(\w[\w .-]{0,24}?)\s?>+\s+|@(\w[\w-]{0,24})[,:]?\s+")
 _ASSIGNED = re.compile(r"([\w .-]{1,30}?)\s*=\s*(?=[\"'“„«])")
 _BRACKET_LABEL = re.compile(r"([\[(【（<*]{1,2}([^\]\[()】（）<>*]{1,30})[\])】）>*]{1,2})\s*[:：-]?\s+")
 _END_BRACKET = re.compile(r"\s*([(\[（【][^()\[\]（）【】]*[)\]）】])[.\s]*$")
@@ -64,6 +68,18 @@ def fits(caption: str, text: str) -> bool:
     if not wanted:
         return bool(set(folded(caption).split()) & set(folded(text).split()))
     return not wanted.isdisjoint(senses(text))
+
+
+def unrelated(caption: str, text: str) -> bool:
+    """Whether ``text`` has no content word of ``caption``; or one only, in a script whose function words are not known.
+
+    >>> unrelated("a red kite", "I cannot help with that"), unrelated("a red kite", "the kite is red")
+    (True, False)
+    """
+    shared = senses(caption) & senses(text)
+    if not fits(caption, text) or len(shared) != 1 or len(senses(caption)) < _SOME:
+        return not fits(caption, text)
+    return len(text.split()) > _MANY and not _KNOWN_SCRIPT.match(unicodedata.normalize("NFKC", next(iter(shared))))
 
 
 def speaks(caption: str, text: str) -> bool:
@@ -198,19 +214,21 @@ def _lone_quote(text: str, caption: str) -> str:
 def _label(text: str, caption: str) -> str:
     """``Rewrite:``, ``Here it is:``, ``[Rewrite]``, ``rewrite = "``; also the caption again and what follows it."""
     whole = folded(caption)
-    for found in islice(re.finditer(r"(?:[:：→⇒]|->)\s*", text), 8):
+    for found in islice(re.finditer(r"(?:[:：→⇒]|[-=]+>)\s*", text), 8):
         left, right = text[: found.start()], text[found.end() :]
         if whole and f" {whole} " in f" {folded(left)} " and fits(caption, right) and found.start() > 0:
             if ": " in caption and folded(right) in whole:
                 continue
             return right
     wanted = senses(caption)
-    for pattern in (_LABEL, _ASSIGNED, _BRACKET_LABEL, _DASH_LABEL):
+    for pattern in (_LABEL, _ASSIGNED, _BRACKET_LABEL, _PROMPT_LABEL, _DASH_LABEL):
         match = pattern.match(text)
         rest = text[match.end() :].strip() if match else ""
         if match is None or not rest:
             continue
-        label = match[1]
+        label = match[1] or match[2]
+        if pattern is _PROMPT_LABEL and set(">@") & set(caption):
+            continue
         if pattern is _DASH_LABEL and (re.search(r"\s[-–—=→⇒]", caption) or len(label.split()) > 3):
             continue
         if pattern is _BRACKET_LABEL and (label in caption or senses(label) & wanted):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import socket
 import ssl
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -510,5 +513,126 @@ def test_chunked_answers_and_closed_connections_are_read() -> None:
     threading.Thread(target=serve, daemon=True).start()
     http = HTTPBackend(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", "m", concurrency=1, backoff=0.01)
     assert [c.text for c in http.complete([job(str(n)) for n in range(3)])] == ["a dog runs"] * 3
+    http.close()
+    listener.close()
+
+
+def refused(message: str, **more: Any) -> bytes:
+    return json.dumps({"error": {"message": message, **more}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("words", "left_out"),
+    [
+        # serde's words (text-generation-inference, mistral.rs): what it does not know, then all that it knows
+        (b"unknown field `min_p`, expected one of `model`, `max_tokens`, `top_k`, `seed`, `stop`, `n`", "min_p"),
+        (refused("Unrecognized request argument supplied: samplers. Supported fields are: top_k, n"), "samplers"),
+        (refused("Unsupported parameter", param="seed", supported=["top_k", "min_p", "stop"]), "seed"),
+        (b'{"detail":[{"type":"extra_forbidden","loc":["body","samplers"],"msg":"Extra inputs are not permitted"}]}',
+         "samplers"),
+        (refused("Invalid JSON payload received. Unknown name \"topK\": Cannot find field."), "top_k"),
+        (refused("property 'minP' is unsupported"), "min_p"),
+        # refused by value: vLLM before 0.8 had -1 for no top-k; others begin at 1
+        (refused("top_k must be -1 (disable), or at least 1, got 0."), "top_k"),
+        (refused("`top_k` has to be a strictly positive integer"), "top_k"),
+        (refused("min_p should be greater than 0, it is out of range"), "min_p"),
+    ],
+)  # fmt: skip
+def test_a_refusal_costs_the_field_that_it_is_about_and_no_other(server: Server, words: bytes, left_out: str) -> None:
+    server.script = [(400, {}, words)]
+    http = backend(server, concurrency=1)
+    assert [c.finish for c in http.complete([job()])] == ["stop"]
+    assert server.seen[0][2].keys() - server.seen[1][2].keys() == {left_out}
+    http.close()
+
+
+def test_a_limit_that_is_too_high_for_the_server_is_not_dropped(server: Server) -> None:
+    server.script = [(400, {}, refused("max_tokens must be at most 64"))] * 2
+    http = backend(server, concurrency=1)
+    with pytest.raises(BackendError, match="must be at most 64"):
+        list(http.complete([job(), job()]))
+    assert all("max_tokens" in body for _, _, body in server.seen)
+    http.close()
+
+
+def test_a_caption_that_a_filter_forbids_is_an_error_of_its_own(server: Server) -> None:
+    server.script = [(200, {}, chat_answer("a dog")), (403, {}, refused("Your request was flagged by moderation"))]
+    http = backend(server, concurrency=1)
+    found = [(c.job.tag, c.finish) for c in http.complete([job(name, chat=True) for name in ("a", "flagged", "b")])]
+    assert found == [("a", "stop"), ("flagged", "error"), ("b", "length")]
+    server.script = [(403, {}, refused("key revoked"))] * 100
+    with pytest.raises(BackendError, match=r"none of 32 prompts.*key revoked.*OPENAI_API_KEY"):
+        list(http.complete([job(str(n)) for n in range(60)]))
+    http.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "ends"),
+    [
+        (429, "You exceeded your current quota, please check your plan and billing details.", True),
+        (429, "You exceeded your current quota, check your plan and billing. Please retry in 2.1s.", False),
+        (429, "Rate limit reached for gpt-4o in organization org-x on requests per min (RPM): Limit 3", False),
+        (400, "Your credit balance is too low to access the API. Please go to Plans & Billing.", True),
+    ],
+)  # fmt: skip
+def test_a_quota_that_money_fills_ends_the_run_and_one_that_time_fills_does_not(
+    server: Server, code: int, words: str, ends: bool
+) -> None:
+    server.script = [(code, {}, refused(words))]
+    http = backend(server, concurrency=1)
+    if ends:
+        with pytest.raises(BackendError, match="top it up"):
+            list(http.complete([job()]))
+    else:
+        assert [c.finish for c in http.complete([job()])] == ["stop"]
+    http.close()
+
+
+def test_a_message_without_content_is_an_empty_text(server: Server) -> None:
+    message = {"role": "assistant", "reasoning_content": "The dog. A beach."}
+    for finish, found in (("stop", ("stop", "")), ("length", ("failed", None))):
+        server.script = [(200, {}, json.dumps({"choices": [{"message": message, "finish_reason": finish}]}).encode())]
+        http = backend(server, concurrency=1)
+        first, _ = http.complete([job("a", chat=True), job("b", chat=True)])
+        assert first.finish == found[0]
+        assert found[1] is None or first.text == found[1]
+        http.close()
+
+
+def test_answers_that_a_proxy_compresses_are_unpacked(server: Server) -> None:
+    body = chat_answer("a dog runs")
+    raw = zlib.compressobj(wbits=-15)
+    server.script = [
+        (200, {"Content-Encoding": "gzip"}, gzip.compress(body)),
+        (200, {"Content-Encoding": "deflate"}, zlib.compress(body)),
+        (200, {"Content-Encoding": "deflate"}, raw.compress(body) + raw.flush()),
+        (200, {"Content-Encoding": "gzip"}, gzip.compress(body)[:-9]),  # cut short: asked again
+        (200, {"Content-Encoding": "br"}, b"\x1b"),  # unknown: asked again
+        (200, {}, body),
+    ]
+    http = backend(server, concurrency=1)
+    assert [c.text for c in http.complete([job(str(n), chat=True) for n in range(4)])] == ["a dog runs"] * 4
+    assert server.seen[0][1]["Accept-Encoding"] == "identity"
+    http.close()
+
+
+def test_a_connection_reset_in_the_middle_of_an_answer_is_asked_again() -> None:
+    body = chat_answer("a dog runs")
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for piece in (whole[:40], whole[:-7], b"", whole):
+            connection, _ = listener.accept()
+            connection.recv(65536)
+            connection.sendall(piece)
+            time.sleep(0.02)
+            if piece != whole:  # close with a reset, as a killed server does
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    http = HTTPBackend(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", "m", concurrency=1, backoff=0.01)
+    assert [c.text for c in http.complete([job(chat=True)])] == ["a dog runs"]
     http.close()
     listener.close()

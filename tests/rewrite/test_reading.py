@@ -15,9 +15,9 @@ PAIRS = {
 }
 
 
-def judged(caption: str, reply: str, finish: str = "stop") -> tuple[str, str | None]:
+def judged(caption: str, reply: str, finish: str = "stop", allow: tuple[str, ...] = ()) -> tuple[str, str | None]:
     job = Job("", "", caption, "", seed=1, chat=True)
-    return Acceptance().judge(Completion(job, reply, finish, 9))  # type: ignore[arg-type]
+    return Acceptance(allow).judge(Completion(job, reply, finish, 9))  # type: ignore[arg-type]
 
 
 WRAPPERS = [
@@ -122,6 +122,14 @@ WRAPPERS = [
     "\\[ \\boxed{{\\text{{{}}}}} \\]",
     "The final answer is $\\boxed{{\\text{{{}}}}}$.", "\\n\\n{}", "{}\\n", "\\n{}\\n\\nHope it helps", '\\"{}\\"',
     '"\\n{}\\n"', "{}\\n\\nNote: x",
+    # who speaks, in the ways of prompts and transcripts
+    "Bot> {}", "rewrite> {}", "Llama-3.1 > {}", "@assistant {}", "### Response\n{}", "### Response: {}",
+    "### Instruction:\n{caption}\n\n### Response:\n{}", "GPT4 Correct Assistant: {}", "USER: {caption} ASSISTANT: {}",
+    "[|assistant|]{}[|endofturn|]", "<s>[INST] Rewrite: {caption} [/INST] {}</s>", "Q: {caption}\nA: {}",
+    "<|im_start|>user\nRewrite {caption}<|im_end|>\n<|im_start|>assistant\n{}<|im_end|>", "Human: go\nAssistant: {}",
+    "{}\n### Human: another", "<|thinking|>x</|thinking|>{}",
+    # the way of in-context examples
+    "{caption} => {}", "=> {}", "caption => {}", "{caption} ==> {}",
     # decoration
     "✨ {} ✨", "🐴 {}", "{} 🌄📷", "📝 **Rewrite:** {} ✅", "~ {} ~", "★ {} ★", "{} ❤️",
 ]  # fmt: skip
@@ -169,6 +177,8 @@ KEPT = [
     ("the letter A. in gold", "In gold, the letter A."),
     ("R2-D2 and C-3PO in a desert", "In a desert stand R2-D2 and C-3PO"),
     ("man reading <<War & Peace>>", "A reader of <<War & Peace>> is a man"),
+    ("Home > Shop > red shoes", "Shop > red shoes, at home"),
+    ("by @anna: a red kite", "@anna has a red kite"),
     ("U.S. flag on a pole", "On a pole is the flag of the U.S."),
     ("Dr. Who scarf in wool", "A wool scarf of Dr. Who"),
     ("一只狗在海滩上奔跑", "海滩上有一只狗在跑"),
@@ -272,3 +282,37 @@ def test_hostile_replies_end() -> None:
         read(reply, "a dog")
     for reply in ("* " * 10_000, "\\text{" * 5_000, "<think>" * 3_000, "a. " * 5_000, "`" * 20_000, "\ud800\0" * 5000):
         read(reply, "a dog")
+
+
+IN_OTHER_SCRIPTS = [
+    # a caption, a rewrite of it, and a refusal that shares its function words only
+    ("एक कुत्ता समुद्र तट पर दौड़ रहा है", "समुद्र तट पर एक कुत्ता दौड़ता है",
+     "यह नियम है, मैं इस पर मदद नहीं कर सकता"),
+    ("كلب يركض على الشاطئ", "على الشاطئ يركض كلب",
+     "عذراً، لا أستطيع المساعدة في هذا الطلب على الإطلاق"),
+    ("পথে একটি কুকুর দৌড়াচ্ছে", "একটি কুকুর পথে দৌড়ায়",
+     "দুঃখিত, আমি একটি অনুরোধে সাহায্য করতে পারি না"),
+    ("שני ילדים מעיפים עפיפון אדום בפארק", "עפיפון אדום בפארק, שני ילדים מעיפים",
+     "אני מצטער, אני לא יכול לעזור עם זה"),
+    ("ένας σκύλος τρέχει στην παραλία", "Στην παραλία τρέχει ένας σκύλος",
+     "Δεν μπορώ να βοηθήσω με ένα τέτοιο αίτημα στην πράξη"),
+    ("собака бежит по пляжу с мячом", "По пляжу с мячом бежит собака",
+     "Я не могу помочь по этой теме с таким содержанием"),
+    ("犬が海岸を走っている", "海岸で犬が駆けている",
+     "申し訳ありませんが、そのご依頼にはお応えできません。"),
+    ("개가 해변을 달리고 있다", "해변에서 개가 달린다",
+     "죄송하지만 그 요청은 도와드릴 수 없습니다"),
+    ("สุนัขวิ่งบนชายหาด", "บนชายหาดมีสุนัขกำลังวิ่ง",
+     "ขออภัย ฉันไม่สามารถช่วยได้"),
+    # of these the words are in no list
+    ("ஒரு நாய் கடற்கரையில் ஓடுகிறது", "கடற்கரையில் ஒரு நாய் ஓடுகிறது",
+     "மன்னிக்கவும், ஒரு கோரிக்கையை என்னால் நிறைவேற்ற முடியாது இப்போது"),
+    ("ერთი ძაღლი გარბის სანაპიროზე", "სანაპიროზე ერთი ძაღლი გარბის",
+     "უკაცრავად, ერთი ასეთი მოთხოვნის შესრულება არ შემიძლია ახლა"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("caption", "text", "refusal"), IN_OTHER_SCRIPTS)
+def test_refusals_in_other_scripts_are_told_from_rewrites(caption: str, text: str, refusal: str) -> None:
+    assert judged(caption, text) == (text, None)
+    assert judged(caption, refusal, allow=("too-long",))[1] == "unrelated"
