@@ -14,6 +14,7 @@ import pytest
 
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cli import main
+from tests.rewrite.test_reading import WRAPPERS
 
 CAPTIONS = [
     "a baker carries bread past a church",
@@ -126,3 +127,21 @@ def test_a_caption_that_failed_is_asked_again_by_the_next_run(
     server.answer = good
     assert build(server, tmp_path) == 0
     assert all(texts(tmp_path).values())
+
+
+def test_sixty_ways_to_reply_reach_the_cache_as_the_rewrite(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each caption is answered in a way of its own; all come through the backend, the builder and the look-up."""
+    animals = "owl heron lamb badger otter goat falcon beetle".split()
+    places = "barn ladder tower harbor meadow chapel orchard tunnel".split()
+    captions = [f"a young {animal} rests beside the {place}" for animal in animals for place in places]
+    step = len(WRAPPERS) // len(captions)
+    wrappers = dict(zip(captions, WRAPPERS[::step], strict=False))
+    wanted = {c: f"Beside the {c.split()[-1]}, a young {c.split()[2]} is at rest" for c in captions}
+    server.answer = lambda caption: (200, wrappers[caption].format(wanted[caption], caption=caption))
+    monkeypatch.setattr("tests.cli.test_servers.CAPTIONS", captions)
+    assert build(server, tmp_path) == 0
+    assert {c: [t.rstrip(".") for t in found or []] for c, found in texts(tmp_path).items()} == {
+        caption: [text] for caption, text in wanted.items()
+    }
