@@ -18,7 +18,8 @@ import re
 from collections.abc import Iterator
 
 from laclip_aug.quality.checks import folded
-from laclip_aug.rewrite.wrappers import fits, remarks, senses, unwrap
+from laclip_aug.rewrite.about import fits, remarks, senses
+from laclip_aug.rewrite.wrappers import unwrap
 
 _INVISIBLE = re.compile("[\u200b\u200e\u200f\u2060\ufeff\u00ad]")
 _BREAKS = re.compile("\r\n?|[\u2028\u2029\u0085\x0b\x0c]|<0x0A>|<br ?/?>", re.IGNORECASE)

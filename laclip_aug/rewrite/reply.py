@@ -16,10 +16,10 @@ from typing import Any
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.generation.backend import Completion
 from laclip_aug.quality.checks import TEXT_CHECKS, TEXT_REASONS, Candidate, folded
+from laclip_aug.rewrite.about import speaks, unrelated
 from laclip_aug.rewrite.examples import Pair
 from laclip_aug.rewrite.prompt import CHAT_INSTRUCTION, INSTRUCTION
 from laclip_aug.rewrite.reading import read
-from laclip_aug.rewrite.wrappers import speaks, unrelated
 
 REASONS: dict[str, str] = {
     "source-empty": "the caption itself has no letter or digit, so no completion was asked for",
