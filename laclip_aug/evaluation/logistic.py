@@ -7,7 +7,7 @@ Two objectives, with cross-entropies :math:`l_i` of ``N`` images, weights ``W [C
 - ``scikit-learn``: ``C * sum(l) + 0.5 * |W|^2``, here divided by ``C * N``, which moves no minimum.
 
 The search is in other coordinates, which move no minimum: features are centred, and ``W = V L^-1``, where ``L L'`` is
-``S / K + p I``, the curvature at zero for ``K`` classes; ``S`` is the features' covariance and ``p`` the penalty's part.
+``S / K + p I``, the curvature at zero for ``K`` classes; ``S`` is the features' covariance, ``p`` the penalty's part.
 There the problem is nearly round, and a fit of features that resemble each other takes tens of steps, not a thousand.
 The gradient is written out; arithmetic is in the features' own precision.
 """
