@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from laclip_aug.errors import ConfigurationError, InputError, MissingExtraError, UnknownNameError
-from laclip_aug.evaluation.images import ImageSet
+from laclip_aug.evaluation.images import ImageSet, local_images
 
 _TORCHVISION, _CLIP_BENCHMARK = "torchvision:", "clip-benchmark:"
 _LOOKS = 16
@@ -48,11 +48,11 @@ def library_images(address: str, split: str, root: Path | None) -> ImageSet:
     """
     if root is None:
         raise ConfigurationError(f"{address}: name the folder that its data are in with --root")
+    if address.startswith(f"{_CLIP_BENCHMARK}wds/"):
+        return local_images(str(root), split)  # its class reads tars from their start to their end only
     data = (
         _of_clip_benchmark(address, split, root) if address.startswith(_CLIP_BENCHMARK) else _made(address, split, root)
     )
-    if not hasattr(data, "__len__"):
-        raise InputError(f"{address} can only be read from its start to its end; give its tars themselves as --data")
     count = len(data)
     if not count:
         raise InputError(f"{address} has no image in {root} for {split!r}")
@@ -113,7 +113,11 @@ def _of_clip_benchmark(address: str, split: str, root: Path) -> Any:
     try:
         return build_dataset(name, root=str(root), transform=None, split=split, download=False)
     except Exception as error:  # its builders assert, and raise whatever their sources do
-        raise InputError(f"{address} cannot be read from {root} ({error!r}); fetch it with clip_benchmark") from error
+        raise InputError(
+            f"{address} cannot be read from {root} ({error!r}); to fetch it: "
+            f'python -c "from clip_benchmark.datasets.builder import build_dataset as b; '
+            f'b({name!r}, root={str(root)!r}, download=True)"'
+        ) from error
 
 
 def _labels(data: Any, count: int) -> NDArray[np.int64]:

@@ -63,9 +63,9 @@ def test_a_tar_of_class_folders_and_one_of_captions(tmp_path: Path) -> None:
     assert captions.left_out == {"images without a caption": 1}
 
 
-def test_torchvision(tmp_path: Path) -> None:
+def mnist(root: Path) -> None:
     """MNIST's own files, drawn here: 30 images to train, 12 to test."""
-    raw = tmp_path / "MNIST/raw"
+    raw = root / "MNIST/raw"
     raw.mkdir(parents=True)
     for name, count in (("train", 30), ("t10k", 12)):
         pixels = np.random.default_rng(count).integers(0, 255, count * 28 * 28, dtype=np.uint8).tobytes()
@@ -77,6 +77,10 @@ def test_torchvision(tmp_path: Path) -> None:
             (raw / f"{name}-{kind}-ubyte").write_bytes(head + content)
             with gzip.open(raw / f"{name}-{kind}-ubyte.gz", "wb") as packed:
                 packed.write(head + content)
+
+
+def test_torchvision(tmp_path: Path) -> None:
+    mnist(tmp_path)
     data = load_dataset("torchvision:MNIST", tmp_path)
     train, val, test = (data.labelled(role) for role in ("train", "val", "test"))
     assert (len(train.labels), len(val.labels), len(test.labels)) == (30, 0, 12)  # a fifth of 3 is none
@@ -87,6 +91,21 @@ def test_torchvision(tmp_path: Path) -> None:
         load_dataset("torchvision:MINST", tmp_path)
     with pytest.raises(InputError, match=r"d\.CIFAR10\(.*download=True"):
         load_dataset("torchvision:CIFAR10", tmp_path).images("test")
+
+
+def test_clip_benchmark_reads_its_data_sets(tmp_path: Path) -> None:
+    """Its own classes and names: one that it makes by torchvision, and its tars, which need nothing of it."""
+    mnist(tmp_path)
+    test = load_dataset("clip-benchmark:mnist", tmp_path).labelled("test")
+    assert test.labels.tolist() == [n % 10 for n in range(12)]
+    assert test.images.classes[3] == "3"
+    assert test.images.templates == ['a photo of the number: "{c}".']
+    with pytest.raises(InputError, match=r"build_dataset as b; b\('cifar10', .*download=True"):
+        load_dataset("clip-benchmark:cifar10", tmp_path).images("test")
+    tar_of(tmp_path / "w/test/0.tar", [("0.cls", b"1"), ("0.png", encoded((9, 9, 9), 1))])
+    (tmp_path / "w/classnames.txt").write_text("day\nnight\n")
+    part = load_dataset("clip-benchmark:wds/own", tmp_path / "w").labelled("test")
+    assert (part.labels.tolist(), part.images.classes) == ([1], ["day", "night"])
 
 
 def test_splits_are_parts_of_each_class_that_do_not_overlap(tmp_path: Path) -> None:
