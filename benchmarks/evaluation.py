@@ -154,6 +154,7 @@ def main() -> None:
         document["captions_first"] = run_eval([*model_options, *pair, "--json", str(home / "captions.json")])
         short = [word for name in WITHOUT_PROBE for word in ("--protocol", name)]
         document["classes_again_without_probe"] = run_eval([*whole, *short])
+        document["classes_again_with_probe"] = run_eval(whole)
         document["captions_again"] = run_eval([*model_options, *pair])
         document["results"] = [
             {key: result[key] for key in ("protocol", "protocol_version", "metrics", "counts")}

@@ -22,6 +22,8 @@ from laclip_aug.errors import UnknownNameError
 OBJECTIVES = ("norm", "scikit-learn")
 _GRADIENT, _CHANGE, _HISTORY = 1e-7, 1e-9, 100
 _FLOOR, _LEAST = 1e-5, 1e-12
+_NOTHING = 1e-6
+"""Gain over the best constant answer that is none."""
 _SCALE = 1e4
 """What the objective is multiplied by: torch's L-BFGS learns no curvature from a step that gains less than 1e-10."""
 _EXACT = {"torch.float64": (1e-6, 1e-9)}
@@ -106,6 +108,10 @@ def fit(
         optimiser.step(scaled)  # type: ignore[no-untyped-call]
         reached = float(closure())
     weight = turned @ inverse
+    shares = torch.bincount(labels, minlength=classes).double() / count
+    constant = float(torch.special.entr(shares).sum())
+    if objective == "norm" and constant - reached < _NOTHING * exact:
+        weight = torch.zeros_like(weight)  # below the threshold; what is left of W is rounding, and would be counted on
     return Fitted(weight, bias - weight @ mean, reached)
 
 
