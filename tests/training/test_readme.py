@@ -107,6 +107,7 @@ def test_every_option_in_the_text_is_known() -> None:
         ["laclip-aug", "rewrite"],
         ["laclip-aug", "build"],
         ["laclip-aug", "cache", "import"],
+        ["laclip-aug", "eval"],
         ["open_clip", "train"],
     ]
     known = "".join(run([*command, "--help"], Path.cwd()) for command in helps)
