@@ -39,7 +39,7 @@ _UNTRIMMED = {
 _ONE_LENGTH = ("use_naflex", "variable_text", "genlip", "genlap")
 """Flags for batches of another form than texts ``[B, L]``, in the arguments or in what loaders are told."""
 _LOADER = ("args", "is_train", "epoch", "tokenizer")
-_PLAIN_LOSSES = ("ClipLoss", "SigLipLoss")
+_PLAIN_LOSSES = ("ClipLoss", "SigLipLoss", "DistillClipLoss")
 _CHECK_EVERY = 64  # batches
 
 
@@ -151,7 +151,8 @@ class TextAugmentation:
         """The loss to train with, where the trainer's own for one text per image is ``single``.
 
         Raises:
-            ConfigurationError: ``single`` is not CLIP's or SigLIP's loss, which the one over several texts stands for.
+            ConfigurationError: ``single`` is not CLIP's, SigLIP's or the distillation loss, which alone have a form
+                over several texts.
         """
         if not self.multi_text:
             return single
@@ -206,9 +207,9 @@ class TextAugmentation:
                 f"{args.model} decodes one caption per image; it cannot train on {texts}: use laclip"
             )
         if args.distill_model is not None and args.distill_pretrained is not None:
-            raise ConfigurationError(
-                f"open_clip's distillation loss pairs one text with an image, not {texts}: use laclip"
-            )
+            for option, given in (("--siglip", args.siglip), ("--accum-freq", args.accum_freq > 1)):
+                if given:
+                    raise ConfigurationError(f"open_clip's trainer has no distillation with {option}; leave it out")
         if getattr(args, "horovod", False):
             raise ConfigurationError(
                 f"the loss over {texts} gathers by torch.distributed; start with torchrun, not horovod"

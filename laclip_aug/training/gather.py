@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.distributed.nn
@@ -33,3 +34,22 @@ def gather_ids(ids: Tensor, world_size: int) -> Tensor:
     parts = [torch.empty_like(ids) for _ in range(world_size)]
     distributed.all_gather(parts, ids)
     return torch.cat(parts)
+
+
+class Features(NamedTuple):
+    """What a rank contrasts, ``images`` ``[m, D]`` and ``texts`` ``[m * K, D]``, with what: those of all ranks."""
+
+    images: Tensor
+    texts: Tensor
+    all_images: Tensor
+    all_texts: Tensor
+
+
+def gathered(images: Tensor, texts: Tensor, *, whole: bool, with_grad: bool, rank: int, world_size: int) -> Features:
+    """The features of a rank with those of all; ``whole``: the rank contrasts all of them, not its own alone."""
+    if world_size == 1:
+        return Features(images, texts, images, texts)
+    all_images, all_texts = (
+        gather(part, with_grad=with_grad, keep_own=whole, rank=rank, world_size=world_size) for part in (images, texts)
+    )
+    return Features(all_images if whole else images, all_texts if whole else texts, all_images, all_texts)

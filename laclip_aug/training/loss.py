@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from laclip_aug.errors import ConfigurationError, UnknownNameError
-from laclip_aug.training.gather import gather, gather_ids
+from laclip_aug.training.distill import TEACHER, check_teacher, chosen, distillation
+from laclip_aug.training.gather import gather, gather_ids, gathered
 from laclip_aug.training.rows import side_key, text_choice
 from laclip_aug.training.symmetric import symmetric
 from laclip_aug.training.tiled import Problem, contrast
@@ -123,9 +124,16 @@ class MultiTextLoss(nn.Module):
         output_dict: bool = False,
         *,
         row_ids: Tensor | None = None,
+        dist_image_features: Tensor | None = None,
+        dist_text_features: Tensor | None = None,
+        dist_logit_scale: Tensor | None = None,
         **extra: Any,
-    ) -> Tensor | dict[str, Tensor]:
+    ) -> Tensor | tuple[Tensor, Tensor] | dict[str, Tensor]:
         """The loss of this rank's batch, a scalar; in a dict as ``contrastive_loss`` if ``output_dict``.
+
+        With a teacher's features of the same images and texts there is a second loss, ``distill_loss``: the mean over
+        the K slices of open_clip's (cross-entropy with the teacher's softmax, both ways). ``reduction`` and
+        ``text_side`` hold for it too. ``negatives`` and ``mask_duplicates`` do not: what is alike, the teacher knows.
 
         Args:
             image_features: ``[B, D]``, normalised.
@@ -133,10 +141,13 @@ class MultiTextLoss(nn.Module):
             logit_scale: a scalar, already exponentiated.
             logit_bias: a scalar, or None.
             row_ids: ``[B]`` int64, in place of what ``record_rows`` noted.
+            dist_image_features, dist_text_features, dist_logit_scale: the teacher's: ``[B, D']``, ``[B * K, D']``,
+                normalised, and a scalar. They get no gradient.
             extra: handed on to ``single`` at K = 1; otherwise refused.
 
         Raises:
-            ConfigurationError: the shapes give no whole K, row ids are needed and absent, or ``extra`` at K > 1.
+            ConfigurationError: the shapes give no whole K, row ids are needed and absent, ``extra`` at K > 1, or a
+                teacher of another number of texts or with ``kind='siglip'``.
         """
         images, texts = image_features.shape[0], text_features.shape[0]
         if images == 0 or texts == 0 or texts % images:
@@ -144,20 +155,29 @@ class MultiTextLoss(nn.Module):
                 f"{texts} texts for {images} images is no whole number of texts per image; give text features [B*K, D]"
             )
         k = texts // images
+        given = (dist_image_features, dist_text_features, dist_logit_scale)
+        taught = {name: value for name, value in zip(TEACHER, given, strict=True) if value is not None}
         if k == 1 and self.single is not None and not self.mask_duplicates:
             self._rows.clear()
-            bias = {} if logit_bias is None else {"logit_bias": logit_bias}
-            answer: Tensor | dict[str, Tensor] = self.single(
-                image_features, text_features, logit_scale=logit_scale, output_dict=output_dict, **bias, **extra
+            more = taught | ({} if logit_bias is None else {"logit_bias": logit_bias}) | extra
+            answer: Tensor | tuple[Tensor, Tensor] | dict[str, Tensor] = self.single(
+                image_features, text_features, logit_scale=logit_scale, output_dict=output_dict, **more
             )
             return answer
         if extra:
             raise ConfigurationError(
                 f"a multi-text loss has no use for {', '.join(sorted(extra))}; train with one text per image, or "
-                "without distillation and caption losses"
+                "without caption losses"
             )
-        loss = self._loss(image_features, text_features, logit_scale, logit_bias, self._ids(row_ids, images), k)
-        return {"contrastive_loss": loss} if output_dict else loss
+        if taught:
+            if self.kind == "siglip":
+                raise ConfigurationError("distillation is of softmax losses: use kind='clip', or no teacher")
+            check_teacher(taught, images, texts)
+        ids = self._ids(row_ids, images)
+        losses = self._losses(image_features, text_features, logit_scale, logit_bias, ids, list(taught.values()))
+        if output_dict:
+            return dict(zip(("contrastive_loss", "distill_loss"), losses, strict=False))
+        return losses if len(losses) == 2 else losses[0]
 
     def _ids(self, given: Tensor | None, images: int) -> Tensor | None:
         """The ids of the newest ``images`` rows; older ones are forgotten."""
@@ -177,42 +197,51 @@ class MultiTextLoss(nn.Module):
             )
         return None
 
-    def _loss(
-        self, images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor | None, ids: Tensor | None, k: int
-    ) -> Tensor:
-        siglip, whole = self.kind == "siglip", not self.local_loss or self.world_size == 1
+    def _losses(
+        self,
+        images: Tensor,
+        texts: Tensor,
+        scale: Tensor,
+        bias: Tensor | None,
+        ids: Tensor | None,
+        taught: list[Tensor],
+    ) -> tuple[Tensor] | tuple[Tensor, Tensor]:
+        k, whole = len(texts) // len(images), not self.local_loss or self.world_size == 1
+        ranks = {"rank": self.rank, "world_size": self.world_size}
         own = torch.arange(len(images), device=images.device) + self.rank * len(images)
-        all_images, all_texts, all_ids = images, texts, None if ids is None else ids.to(images.device)
-        if self.world_size > 1:
-            how = {"with_grad": self.gather_with_grad or siglip, "keep_own": whole}
-            all_texts = gather(texts, rank=self.rank, world_size=self.world_size, **how)
-            if not siglip:
-                all_images = gather(images, rank=self.rank, world_size=self.world_size, **how)
-            if all_ids is not None:
-                all_ids = gather_ids(all_ids, self.world_size)
-        if whole and not siglip:
-            images, texts, own = all_images, all_texts, torch.arange(len(all_images), device=images.device)
+        if ids is not None:
+            ids = ids.to(images.device)
+            ids = gather_ids(ids, self.world_size) if self.world_size > 1 else ids
         factor = k / (k - 1) if self.reduction == "paper" and k > 1 else 1.0
-        mask_ids = all_ids if self.mask_duplicates else None
-        keys = all_texts.view(-1, k, texts.shape[1])
-
-        # On a CPU matrix products cost most, and sharing the logits saves a third of them; on a GPU it is the passes
-        # over the logits, of which the two directions apart make fewer.
-        plain = (self.kind, self.text_side, self.negatives) == ("clip", "all", "index")
-        if plain and whole and images.device.type == "cpu":
-            both: Tensor = symmetric(images, keys, scale, bias, mask_ids)
-            return factor * both
+        mask_ids = ids if self.mask_duplicates else None
 
         def side(queries: Tensor, keys: Tensor, rows: Tensor, loss: str) -> Tensor:
             query_ids = None if mask_ids is None else mask_ids[rows]
             one: Tensor = contrast(queries, keys, scale, bias, Problem(rows, query_ids, mask_ids, loss))
             return one
 
-        if siglip:
-            return factor * side(images, keys.transpose(0, 1), own, "sigmoid")
-        image_side = side(images, keys.transpose(0, 1), own, "joint" if self.negatives == "all" else "index")
-        if self.text_side == "all":
-            return factor * (image_side + side(texts, all_images[None], own.repeat_interleave(k), "index")) / 2
-        choice = text_choice(self._side_key, len(all_images), k, all_ids, own.device)[own]
-        drawn = texts.view(len(images), k, -1)[torch.arange(len(images), device=own.device), choice]
-        return (factor * image_side + side(drawn, all_images[None], own, "index")) / 2
+        if self.kind == "siglip":
+            keys = gather(texts, with_grad=True, keep_own=True, **ranks) if self.world_size > 1 else texts
+            return (factor * side(images, keys.view(-1, k, keys.shape[1]).transpose(0, 1), own, "sigmoid"),)
+
+        ours = gathered(images, texts, whole=whole, with_grad=self.gather_with_grad, **ranks)
+        own = torch.arange(len(ours.images), device=own.device) if whole else own
+        keys = ours.all_texts.view(-1, k, texts.shape[1])
+        choice, weight = None, factor
+        if self.text_side == "sampled":
+            choice, weight = text_choice(self._side_key, len(keys), k, ids, own.device)[own], 1.0
+        # On a CPU matrix products cost most, and sharing the logits saves a third of them; on a GPU it is the passes
+        # over the logits, of which the two directions apart make fewer.
+        if whole and images.device.type == "cpu" and choice is None and self.negatives == "index":
+            contrastive: Tensor = factor * symmetric(ours.images, keys, scale, bias, mask_ids)
+        else:
+            image_side = side(ours.images, keys.transpose(0, 1), own, "joint" if self.negatives == "all" else "index")
+            rows = own.repeat_interleave(k) if choice is None else own
+            text_side = side(chosen(ours.texts, choice), ours.all_images[None], rows, "index")
+            contrastive = (factor * image_side + weight * text_side) / 2
+        if not taught:
+            return (contrastive,)
+        their_images, their_texts, their_scale = (part.detach() for part in taught)
+        theirs = gathered(their_images, their_texts, whole=whole, with_grad=False, **ranks)
+        image_side, text_side = distillation(ours, scale, theirs, their_scale, choice)
+        return contrastive, (factor * image_side + weight * text_side) / 2

@@ -21,12 +21,21 @@ TILE_ELEMENTS = {"cpu": 1 << 21, "cuda": 1 << 25}
 """Logits in a tile, by device type: 8 MB and 128 MB in float32. A few tensors of that size live at a time."""
 
 
+class Teacher(NamedTuple):
+    """Another model's features of the same queries ``[m, D']`` and keys ``[S, N, D']``, and its scale."""
+
+    queries: Tensor
+    keys: Tensor
+    scale: Tensor
+
+
 class Problem(NamedTuple):
     """What is contrasted with what, apart from the features.
 
     ``positive`` ``[m]``: for each query the key, of every slice, that is its positive. ``query_ids`` ``[m]`` and
     ``key_ids`` ``[N]``: a pair with equal ids that is no positive pair is left out; or None. ``loss``: ``index``
-    (InfoNCE within each slice), ``joint`` (InfoNCE, negatives of all slices) or ``sigmoid``.
+    (InfoNCE within each slice), ``joint`` (InfoNCE, negatives of all slices) or ``sigmoid``. With a ``teacher`` the
+    loss is the cross-entropy with the teacher's softmax over each slice; then nothing else here matters.
     """
 
     positive: Tensor
@@ -34,6 +43,7 @@ class Problem(NamedTuple):
     key_ids: Tensor | None = None
     loss: str = "index"
     tile_elements: int | None = None
+    teacher: Teacher | None = None
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -73,7 +83,10 @@ class _Contrast(torch.autograd.Function):
             for start in range(0, len(queries), step):
                 rows = slice(start, start + step)
                 logits = (scaled[rows] @ flat.T).view(-1, together, width)
-                value, grad = _RULES[problem.loss](logits, problem, rows, offset, total, wanted)
+                if problem.teacher is None:
+                    value, grad = _RULES[problem.loss](logits, problem, rows, offset, total, wanted)
+                else:
+                    value, grad = _distil(logits, problem.teacher, rows, first, total)
                 loss += value
                 if not wanted:
                     continue
@@ -171,6 +184,15 @@ def _sigmoid(
         logits.sigmoid_()
         logits[own] = -torch.sigmoid(-positive)
     return losses.sum(), logits
+
+
+def _distil(logits: Tensor, teacher: Teacher, rows: slice, number: int, total: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of slice ``number`` with the teacher's softmax q, which is a constant. The gradient is p - q."""
+    said = (teacher.scale.reshape(()) * teacher.queries[rows]) @ teacher.keys[number].T
+    wanted = torch.softmax(said, dim=1, dtype=total).unsqueeze(1)
+    log_p = torch.log_softmax(logits, dim=2, dtype=total)
+    value = -(wanted * log_p).sum()
+    return value, log_p.exp_().sub_(wanted)
 
 
 _RULES = {"index": _index, "joint": _joint, "sigmoid": _sigmoid}

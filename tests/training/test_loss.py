@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from open_clip.loss import ClipLoss, SigLipLoss
+from open_clip.loss import ClipLoss, DistillClipLoss, SigLipLoss
 
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.training.loss import MultiTextLoss
@@ -27,7 +27,7 @@ def features(b, k, d=8, seed=0, dtype=torch.float64):
 
 
 def gradients(loss, inputs):
-    found = torch.autograd.grad(loss, inputs, allow_unused=True)
+    found = torch.autograd.grad(loss, inputs, allow_unused=True, retain_graph=True)
     return [torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True)]
 
 
@@ -138,6 +138,68 @@ def test_answers_as_open_clips_loop_asks():
     assert answer["contrastive_loss"].shape == ()
 
 
+def taught(b, k):
+    """A teacher's answers, of features of another width."""
+    images, texts, scale, _ = features(b, k, d=5, seed=1)
+    return {"dist_image_features": images, "dist_text_features": texts, "dist_logit_scale": scale}
+
+
+def test_distillation_is_the_mean_over_slices_of_upstreams():
+    images, texts, scale, _ = features(7, 4)
+    inputs, teacher, single = [images, texts, scale], taught(7, 4), DistillClipLoss()
+    expected = [0, 0]
+    for j in range(4):
+        sliced = teacher | {"dist_text_features": teacher["dist_text_features"].view(7, 4, -1)[:, j]}
+        for part, value in enumerate(single(images, texts.view(7, 4, -1)[:, j], scale, **sliced)):
+            expected[part] = expected[part] + value / 4
+
+    answer = MultiTextLoss(single)(*inputs, output_dict=True, **teacher)
+    assert list(answer) == ["contrastive_loss", "distill_loss"]
+    for got, want in zip(answer.values(), expected, strict=True):
+        assert got.item() == pytest.approx(want.item(), rel=1e-13)
+        for a, b in zip(gradients(got, inputs), gradients(want, inputs), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-13)
+    answer = sum(MultiTextLoss(single)(*inputs, **teacher))
+    assert torch.autograd.grad(answer, [*teacher.values()], allow_unused=True) == (None, None, None)
+
+    paper = MultiTextLoss(single, reduction="paper")(*inputs, **teacher)
+    assert [value.item() for value in paper] == pytest.approx([value.item() * 4 / 3 for value in expected], rel=1e-12)
+
+
+def test_sampled_distillation_equals_a_plain_loop():
+    images, texts, scale, _ = features(6, 3)
+    inputs, teacher = [images, texts, scale], taught(6, 3)
+    choice = text_choice(side_key(3), 6, 3, torch.arange(6), torch.device("cpu")).tolist()
+    their_images, their_texts, their_scale = teacher.values()
+    expected = 0
+    for i in range(6):
+        for j in range(3):
+            places = [c * 3 + j for c in range(6)]
+            said = torch.softmax(torch.stack([their_scale * their_images[i] @ their_texts[p] for p in places]), 0)
+            ours = torch.log_softmax(torch.stack([scale * images[i] @ texts[p] for p in places]), 0)
+            expected = expected - (said.detach() * ours).sum() / 3
+        own = i * 3 + choice[i]
+        said = torch.softmax(torch.stack([their_scale * their_texts[own] @ image for image in their_images]), 0)
+        ours = torch.log_softmax(torch.stack([scale * texts[own] @ image for image in images]), 0)
+        expected = expected - (said.detach() * ours).sum()
+    expected = expected / 12
+
+    loss = MultiTextLoss(text_side="sampled", negatives="all", mask_duplicates=True, step_seed=3)
+    answer = loss(*inputs, row_ids=torch.arange(6), output_dict=True, **teacher)["distill_loss"]
+    assert answer.item() == pytest.approx(expected.item(), rel=1e-12)
+    for a, b in zip(gradients(answer, inputs), gradients(expected, inputs), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-13)
+
+
+def test_one_text_with_a_teacher_is_bit_identical_to_upstream():
+    images, texts, scale, _ = features(7, 1, dtype=torch.float32)
+    teacher = {name: value.float() for name, value in taught(7, 1).items()}
+    ours, theirs = (
+        loss(images, texts, scale, **teacher) for loss in (MultiTextLoss(DistillClipLoss()), DistillClipLoss())
+    )
+    assert all(map(torch.equal, ours, theirs))
+
+
 def test_recorded_rows_follow_accumulation():
     """Ids are recorded per micro-batch; the loss sees the concatenation, once for each micro-batch."""
     images, texts, scale, _ = features(6, 2)
@@ -189,8 +251,15 @@ def test_wrong_calls():
     images, texts, scale, _ = features(4, 2)
     with pytest.raises(ConfigurationError, match="whole number of texts"):
         MultiTextLoss()(images, texts[:7], scale)
-    with pytest.raises(ConfigurationError, match="no use for dist_image_features"):
+    with pytest.raises(ConfigurationError, match="no use for labels"):
+        MultiTextLoss()(images, texts, scale, labels=images)
+    teacher = {"dist_image_features": images, "dist_text_features": texts[:4], "dist_logit_scale": scale}
+    with pytest.raises(ConfigurationError, match="4 images and 8 texts"):
+        MultiTextLoss()(images, texts, scale, **teacher)
+    with pytest.raises(ConfigurationError, match="a teacher needs"):
         MultiTextLoss()(images, texts, scale, dist_image_features=images)
+    with pytest.raises(ConfigurationError, match="kind='clip'"):
+        MultiTextLoss(kind="siglip")(images, texts, scale, **teacher)
     with pytest.raises(ConfigurationError, match="row ids of 4 images are needed and there are none"):
         MultiTextLoss(mask_duplicates=True)(images, texts, scale)
     with pytest.raises(ConfigurationError, match="there are 3"):

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from open_clip.loss import ClipLoss, SigLipLoss
+from open_clip.loss import ClipLoss, DistillClipLoss, SigLipLoss
 from torch import distributed, multiprocessing
 
 from laclip_aug.training.loss import MultiTextLoss
@@ -36,6 +36,29 @@ def by_slices(single, inputs):
     return sum(single(images, texts.view(B, K, D)[:, j].contiguous(), *rest) for j in range(K)) / K
 
 
+def teacher(rank):
+    images, texts, scale, _ = rank_features(rank + WORLD)
+    return {"dist_image_features": images, "dist_text_features": texts, "dist_logit_scale": scale * 2}
+
+
+def distilled_by_slices(single, inputs, teacher):
+    """The mean of upstream's own distillation loss over the K slices."""
+    images, texts, scale, _ = inputs
+    theirs = teacher["dist_text_features"].view(B, K, D)
+    return (
+        sum(
+            single(
+                images,
+                texts.view(B, K, D)[:, j].contiguous(),
+                scale,
+                **teacher | {"dist_text_features": theirs[:, j].contiguous()},
+            )[1]
+            for j in range(K)
+        )
+        / K
+    )
+
+
 def worker(rank, folder):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD)
@@ -49,6 +72,10 @@ def worker(rank, folder):
         found["upstream", flags] = outcome(by_slices(upstream, inputs), inputs)
         found["ours, one", flags] = outcome(MultiTextLoss(upstream, **switches)(*taken(upstream, one)), one)
         found["upstream, one", flags] = outcome(upstream(*taken(upstream, one)), one)
+        with_teacher = MultiTextLoss(DistillClipLoss(**switches), **switches)(*inputs, **teacher(rank))
+        found["ours, distilled", flags] = outcome(with_teacher[1], inputs)
+        expected = distilled_by_slices(DistillClipLoss(**switches), inputs, teacher(rank))
+        found["upstream, distilled", flags] = outcome(expected, inputs)
         for name, options in VARIANTS.items():
             loss = MultiTextLoss(None, **switches, **options)
             found[name, flags] = outcome(loss(*inputs, row_ids=IDS[rank * B :][:B]), inputs)
@@ -81,6 +108,14 @@ def test_equals_the_mean_of_upstreams_loss_over_the_slices(found, flags):
     for rank in found:
         for got, want in zip(rank["ours", flags], rank["upstream", flags], strict=True):
             torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("flags", FLAGS, ids=str)
+def test_distillation_equals_the_mean_of_upstreams_over_the_slices(found, flags):
+    for rank in found:
+        for got, want in zip(rank["ours, distilled", flags], rank["upstream, distilled", flags], strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-13)
+        assert not torch.equal(rank["ours, distilled", flags][0], rank["ours", flags][0])
 
 
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
