@@ -25,6 +25,7 @@ from laclip_aug.training.counts import DrawCounts
 from laclip_aug.training.loader import TrainingLoader
 from laclip_aug.training.loss import MultiTextLoss
 from laclip_aug.training.options import TextAugOptions
+from laclip_aug.training.pairing import Handover, KeyedTransform, order_fault, transform_parameter
 from laclip_aug.training.rows import row_ids
 from laclip_aug.training.samplers import origin, sampler_for
 from laclip_aug.training.tokenizer import AugmentingTokenizer, SharedEpoch
@@ -120,7 +121,8 @@ class TextAugmentation:
             self._refuse_other_batches(args, *(v for name, v in given.items() if name != "tokenizer"))
             provenance.check_ranks(self._origin["fingerprint"], args.world_size)
             shared, counts = SharedEpoch(given["epoch"]), DrawCounts(self.sampler.strategies, args.workers)
-            augmenting = AugmentingTokenizer(given["tokenizer"], self.sampler, shared, counts)
+            handover = self._pair(dataset_fn, given)
+            augmenting = AugmentingTokenizer(given["tokenizer"], self.sampler, shared, counts, handover)
             given["tokenizer"] = augmenting
             info = dataset_fn(*call.args, **call.kwargs)
             self._look_into_cache(augmenting, info.dataloader, args)
@@ -215,6 +217,18 @@ class TextAugmentation:
                 f"the loss over {texts} gathers by torch.distributed; start with torchrun, not horovod"
             )
         self._loss_for(args, None)  # its constructor names combinations of loss options that have no meaning
+
+    def _pair(self, dataset_fn: Callable[..., Any], given: dict[str, Any]) -> Handover | None:
+        """Let the transform in the loader's arguments tell the tokenizer which image it has, where the loader can."""
+        if self.sampler is None or not self.sampler.changes_texts:
+            return None
+        if fault := order_fault(dataset_fn, given):
+            if given["args"].rank == 0:
+                logging.info("text augmentation: images that share a caption share its texts in this loader: %s", fault)
+            return None
+        name, handover = str(transform_parameter(given)), Handover()
+        given[name] = KeyedTransform(given[name], handover)
+        return handover
 
     def _look_into_cache(self, tokenizer: AugmentingTokenizer, loader: Any, args: Namespace) -> None:
         """Check that the cache covers the training data, and let the tokenizer learn the words of both."""

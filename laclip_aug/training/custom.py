@@ -1,7 +1,8 @@
 """Text augmentation for loaders and training loops of one's own.
 
-Each tool here draws the same texts that ``open_clip train --text-aug`` would: a function of (seed, epoch, caption), in
-any number of workers, in any order. Make the sampler once, and share one epoch with everything that draws::
+Each tool here draws as ``open_clip train --text-aug`` does, by (seed, epoch, caption), in any number of workers, in any
+order; that images which share a caption draw for themselves is the trainer's alone. Make the sampler once, and share
+one epoch with everything that draws::
 
     sampler = sampler_for(TextAugOptions(mode="laclip-mt", cache="rewrites"))
     epoch = SharedEpoch()

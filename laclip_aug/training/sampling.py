@@ -1,4 +1,4 @@
-"""Which texts of a caption to train on: a function of (seed, epoch, caption) and of nothing else.
+"""Which texts of a caption to train on: a function of (seed, epoch, caption, image) and of nothing else.
 
 LaCLIP (Fan et al. 2023, section 3.2) draws one text uniformly from the original caption and its M rewrites; LaCLIP-MT
 (section 5) uses all M + 1 in each step. Both are here, over anything that can look up rewrites: a cache or an
@@ -20,6 +20,7 @@ from laclip_aug.seeding import derive, generator
 
 ORIGINAL = "original"
 """The source of a text that is the caption itself."""
+_Key = tuple[int | str | bytes, ...]
 
 
 class RewriteLookup(Protocol):
@@ -80,7 +81,7 @@ class TextSampler:
         num_texts: texts per image and step in LaCLIP-MT.
         strategies: the sources to use, in this order; all of the lookup's by default.
         original_prob: probability of the original in LaCLIP.
-        seed: everything drawn is a function of (seed, epoch, caption).
+        seed: everything drawn is a function of (seed, epoch, caption), and of the image's key where it is known.
         on_miss: ``"error"`` or ``"original"``, for a caption that the lookup does not know.
 
     Raises:
@@ -124,12 +125,15 @@ class TextSampler:
         empty = isinstance(self.lookup, Sized) and len(self.lookup) == 0
         return self.num_texts > 1 or not (self.multi or empty)
 
-    def texts(self, caption: str, epoch: int) -> tuple[str, ...]:
-        """The ``num_texts`` texts of ``caption`` in ``epoch``."""
-        return self.draw(caption, epoch).texts
+    def texts(self, caption: str, epoch: int, image: bytes = b"") -> tuple[str, ...]:
+        """The ``num_texts`` texts of ``caption`` in ``epoch``, for the image of that key."""
+        return self.draw(caption, epoch, image).texts
 
-    def draw(self, caption: str, epoch: int) -> Draw:
+    def draw(self, caption: str, epoch: int, image: bytes = b"") -> Draw:
         """The ``num_texts`` texts of ``caption`` in ``epoch``, with their sources.
+
+        ``image`` is the key of the caption's image (:func:`laclip_aug.training.pairing.image_key`). Without it, images
+        that share a caption share its draw.
 
         Raises:
             CacheMissError: the lookup does not know ``caption`` and ``on_miss`` is ``"error"``.
@@ -148,7 +152,9 @@ class TextSampler:
         rewrites = [rewrite for rewrite in found if rewrite.source in self._rank]
         rewrites.sort(key=lambda rewrite: self._rank[rewrite.source])
         original = Rewrite(ORIGINAL, caption)
-        chosen = self._slots(original, rewrites, epoch) if self.multi else [self._one(original, rewrites, epoch)]
+        # files of different kinds differ in white space around a caption
+        key: _Key = (self.seed, epoch, normalise(caption), *([image] if image else []))
+        chosen = self._slots(original, rewrites, key) if self.multi else [self._one(original, rewrites, key)]
         texts, sources, short = [], [], 0
         for rewrite in chosen:
             if is_short(rewrite.text):
@@ -158,23 +164,22 @@ class TextSampler:
             sources.append(rewrite.source)
         return Draw(tuple(texts), tuple(sources), short)
 
-    def _one(self, original: Rewrite, rewrites: list[Rewrite], epoch: int) -> Rewrite:
+    def _one(self, original: Rewrite, rewrites: list[Rewrite], key: _Key) -> Rewrite:
         if not rewrites:
             return original
-        identity = normalise(original.text)  # files of different kinds differ in white space around a caption
-        draw = derive(self.seed, epoch, identity)
+        draw = derive(*key)
         if self.original_prob is None:
             return [original, *rewrites][draw % (1 + len(rewrites))]
         if draw < self.original_prob * 2**64:
             return original
-        return rewrites[derive(self.seed, epoch, identity, "rewrite") % len(rewrites)]
+        return rewrites[derive(*key, "rewrite") % len(rewrites)]
 
-    def _slots(self, original: Rewrite, rewrites: list[Rewrite], epoch: int) -> list[Rewrite]:
+    def _slots(self, original: Rewrite, rewrites: list[Rewrite], key: _Key) -> list[Rewrite]:
         if self.num_texts >= self.pool:
             return list(islice(cycle([original, *rewrites]), self.num_texts))
         seen = {original.text}
         others = [r for r in rewrites if not (is_short(r.text) or r.text in seen or seen.add(r.text))]  # type: ignore[func-returns-value]
         if len(others) < self.num_texts:
             return list(islice(cycle([original, *others]), self.num_texts))
-        draw = generator(self.seed, epoch, normalise(original.text))
+        draw = generator(*key)
         return [original, *(others[place] for place in sorted(draw.sample(range(len(others)), self.num_texts - 1)))]

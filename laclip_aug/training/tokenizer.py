@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from laclip_aug.training.counts import DrawCounts, shared
+from laclip_aug.training.pairing import Handover
 from laclip_aug.training.sampling import TextSampler
 from laclip_aug.training.words import WordTokens, with_word_table
 
@@ -42,15 +43,23 @@ class AugmentingTokenizer:
         sampler: which texts.
         epoch: the epoch to draw for.
         counts: where to count the draws; optional.
+        handover: where the transform leaves the key of the image of the next caption, which then joins the draw's;
+            optional.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, sampler: TextSampler, epoch: SharedEpoch, counts: DrawCounts | None = None
+        self,
+        tokenizer: Tokenizer,
+        sampler: TextSampler,
+        epoch: SharedEpoch,
+        counts: DrawCounts | None = None,
+        handover: Handover | None = None,
     ) -> None:
         self.tokenizer = with_word_table(tokenizer)
         self.sampler = sampler
         self.epoch = epoch
         self.counts = counts
+        self.handover = handover
 
     def learn(self, texts: Iterable[str]) -> None:
         """Fill the table of words from some of ``texts``, if there is one; in time before loader workers start."""
@@ -61,9 +70,10 @@ class AugmentingTokenizer:
         """Tokens ``[N, K, L]`` of the training texts of N captions (of one, if ``texts`` is a string)."""
         captions = [texts] if isinstance(texts, str) else list(texts)
         epoch = self.epoch.get()
+        image = b"" if self.handover is None else self.handover.take()
         chosen: list[str] = []
         for caption in captions:
-            draw = self.sampler.draw(caption, epoch)
+            draw = self.sampler.draw(caption, epoch, image)
             chosen.extend(draw.texts)
             if self.counts is not None:
                 self.counts.add(draw)

@@ -22,6 +22,7 @@ from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.cache.config import Config
 from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.cli import open_clip
+from laclip_aug.training.pairing import image_key
 
 COLOURS = ("red", "green", "blue", "yellow", "black", "white", "pink", "grey")
 THINGS = ("dog", "cat", "boat", "tree", "car", "ball")
@@ -66,6 +67,12 @@ class Dataset:
     def model_name(self) -> str:
         """What ``--model`` calls the tiny CLIP; open_clip 2 knows no directories, only names of configurations."""
         return "tiny-clip" if upstream_open_clip.__version__ < "3" else f"local-dir:{self.model}"
+
+    @property
+    def keys(self) -> dict[str, bytes]:
+        """The key of each caption's image."""
+        rows = [line.split("\t") for line in self.csv.read_text().splitlines()[1:]]
+        return {caption: image_key(Image.open(path)) for path, caption in rows}
 
     def trainer(self) -> list[str]:
         """The command of open_clip's own trainer, without its arguments."""

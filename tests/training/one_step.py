@@ -26,6 +26,7 @@ from laclip_aug.cache.config import Config
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.cli import open_clip
+from laclip_aug.training.pairing import image_key
 from laclip_aug.training.sampling import TextSampler
 
 STRATEGIES = ("bard", "human")
@@ -98,7 +99,8 @@ def make_batch(root: Path) -> Batch:
 
     slices = [list(CAPTIONS), *([rewrites(caption)[name] for caption in CAPTIONS] for name in STRATEGIES)]
     sampler = TextSampler(CaptionCache(root / "cache"), seed=SEED)
-    drawn = [sampler.texts(caption, 0)[0] for caption in CAPTIONS]
+    keys = [image_key(Image.open(root / f"{index}.png")) for index in range(len(CAPTIONS))]
+    drawn = [sampler.texts(caption, 0, key)[0] for caption, key in zip(CAPTIONS, keys, strict=True)]
     vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
     text = {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
     model = root / "one-step-clip.json"  # version 2 knows no directories

@@ -211,8 +211,8 @@ def record_draws(monkeypatch: pytest.MonkeyPatch) -> dict[int, set[tuple[str, ..
     seen: dict[int, set[tuple[str, ...]]] = {}
     draw = TextSampler.draw
 
-    def recording(self: TextSampler, caption: str, epoch: int) -> Draw:
-        drawn = draw(self, caption, epoch)
+    def recording(self: TextSampler, caption: str, epoch: int, image: bytes) -> Draw:
+        drawn = draw(self, caption, epoch, image)
         seen.setdefault(epoch, set()).add(drawn.texts)
         return drawn
 

@@ -70,7 +70,7 @@ def test_texts_are_the_samplers_for_each_epoch(dataset: Dataset, laclip: TextAug
     with hook.install(laclip) as installed:
         first, second = epoch_texts(dataset, str(dataset.csv), (0, 1))
         assert installed.sampler is not None
-        expected = sorted(installed.sampler.texts(caption, 1)[0] for caption in CAPTIONS)
+        expected = sorted(installed.sampler.texts(caption, 1, dataset.keys[caption])[0] for caption in CAPTIONS)
 
     assert second == expected
     assert first != second

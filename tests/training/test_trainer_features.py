@@ -199,7 +199,9 @@ def test_resampled_shards_give_the_samplers_texts(dataset: Dataset, cache: Path,
         sampler = TextSampler(CaptionCache(cache), multi=mode == "laclip-mt", seed=2)
         k = sampler.num_texts
         for epoch in (0, 3):
-            allowed = {tuple(tokenizer(list(sampler.texts(c, epoch))).flatten().tolist()) for c in CAPTIONS}
+            allowed = {
+                tuple(tokenizer(list(sampler.texts(c, epoch, dataset.keys[c]))).flatten().tolist()) for c in CAPTIONS
+            }
             info.set_epoch(epoch)
             batches = [batch["text"] if isinstance(batch, dict) else batch[1] for batch in info.dataloader]
             assert [texts.shape for texts in batches] == [(8 * k, 32)] * 6
@@ -227,7 +229,8 @@ def drawn_table(dataset: Dataset, cache: Path, path: Path) -> Path:
     sampler = TextSampler(CaptionCache(cache))
     head, *rows = dataset.csv.read_text().splitlines()
     cells = [row.split("\t") for row in rows]
-    path.write_text("\n".join([head, *(f"{image}\t{sampler.texts(text, 0)[0]}" for image, text in cells)]) + "\n")
+    drawn = (f"{image}\t{sampler.texts(text, 0, dataset.keys[text])[0]}" for image, text in cells)
+    path.write_text("\n".join([head, *drawn]) + "\n")
     return path
 
 
