@@ -16,9 +16,10 @@ from laclip_aug.cache.config import Config
 from laclip_aug.cache.folding import Folding, folded_config
 from laclip_aug.cache.format import INPUT_SOURCE, Counts
 from laclip_aug.cache.keys import normalise
+from laclip_aug.cache.part import Part
 from laclip_aug.cache.progress import Progress
 from laclip_aug.cache.writer import CacheWriter, encodable, storable
-from laclip_aug.errors import CacheError
+from laclip_aug.errors import CacheError, ConfigurationError
 from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.readers import MISSING, CaptionInput, InputOptions
@@ -34,7 +35,7 @@ class BuildReport:
     """What one run did (``made``, ``run``), and what the cache now holds (``cache``).
 
     ``repeated`` counts input captions that were in the cache already, from an earlier run or further up in the input;
-    ``folded`` those that got the rewrites of a near-duplicate;
+    ``folded`` those that got the rewrites of a near-duplicate; ``elsewhere`` rows of other parts of a divided build;
     ``failed`` counts by reason the captions of which nothing was stored, since they were not at fault; the next run
     asks for them again. ``recovered`` and ``dropped_bytes`` tell what the journal of a killed run held,
     ``damage`` what was wrong with it.
@@ -43,6 +44,7 @@ class BuildReport:
     made: int = 0
     repeated: int = 0
     folded: int = 0
+    elsewhere: int = 0
     seconds: float = 0.0
     recovered: int = 0
     dropped_bytes: int = 0
@@ -79,6 +81,8 @@ class BuildReport:
             f"read {self.input.rows} rows: {self.made} captions made, {folded}{self.repeated} repeated or made before, "
             f"{sum(self.input.rejections.values())} refused"
         )
+        if self.elsewhere:
+            out.append(f"  {self.elsewhere} rows are of other shards")
         out += [f"  {line}" for line in self.input.lines()]
         out.append(
             f"this run: {self.seconds:.1f} s, {rate:.1f} captions/s, "
@@ -108,6 +112,7 @@ def build_cache(
     progress: bool | None = None,
     allow_mixed: bool = False,
     fold: float | None = None,
+    part: Part | None = None,
 ) -> BuildReport:
     """Augment every distinct caption of ``inputs`` into the cache in ``directory``; goes on where a killed run stopped.
 
@@ -126,8 +131,10 @@ def build_cache(
         allow_mixed: add to a cache that was built with another configuration; the manifest records both.
         fold: give a caption that is this like an earlier one of ``inputs``, from 0.98 to 1, the rewrites of that one
             (:mod:`laclip_aug.cache.folding`). Takes about 2 KB of memory for each caption that is not folded.
+        part: build this part of the captions only; :func:`laclip_aug.cache.merge.merge_caches` puts all together.
 
     Raises:
+        ConfigurationError: ``fold`` and ``part`` are given, and a part does not see all that could be folded onto.
         InputError: an input cannot be read. What was made before is kept.
         CacheFormatError, CacheMismatchError: ``directory`` cannot take these texts.
         CacheError: it is being written by another process, the disk is full, or the augmenter broke its contract.
@@ -136,11 +143,13 @@ def build_cache(
     captions = CaptionInput([str(inputs)] if isinstance(inputs, str | Path) else inputs, options)
     n = len(augmenter.sources) if n is None else n
     config = Config.of(augmenter, seed, n)
+    if fold is not None and part is not None:
+        raise ConfigurationError("--fold compares all captions, and a shard has some of them; leave out one of both")
     if fold is not None:
         config = folded_config(config, fold)
     with CacheWriter(directory, config, shard_rows, augmenter.provenance(), allow_mixed) as writer:
         folding = None if fold is None else Folding(fold, records(directory) if len(writer.done) else ())
-        run = Run(writer, captions.log, max_caption_chars, progress, folding)
+        run = Run(writer, captions.log, max_caption_chars, progress, folding, part)
         try:
             run.take(augmenter.outcomes(run.asked(captions), n, seed))
         finally:
@@ -158,8 +167,9 @@ class Run:
         max_chars: int,
         progress: bool | None,
         folding: Folding | None = None,
+        part: Part | None = None,
     ) -> None:
-        self.writer, self.log, self.max_chars, self.folding = writer, log, max_chars, folding
+        self.writer, self.log, self.max_chars, self.folding, self.part = writer, log, max_chars, folding, part
         self.report = BuildReport(
             recovered=writer.recovered, dropped_bytes=writer.dropped_bytes, damage=writer.damage, input=log
         )
@@ -171,6 +181,10 @@ class Run:
         """The captions to augment, read a slab at a time."""
         source = iter(captions)
         while slab := list(islice(source, CHUNK)):
+            if self.part is not None:
+                mine = [caption for caption in slab if self.part.has(normalise(caption))]
+                self.report.elsewhere += len(slab) - len(mine)
+                slab = mine
             yield from self._leading(slab, self.fit(slab))
             self._show()
 
@@ -239,6 +253,8 @@ class Run:
             self.report.folded += self._store(folded) is not None
         self.report.seconds = time.monotonic() - self.started
         entry: dict[str, Any] = {"rows": self.log.rows, "rejections": dict(self.log.rejections.most_common())}
+        if self.part is not None:
+            entry["shard"] = str(self.part)
         if self.report.failed:
             entry["failed"] = dict(self.report.failed.most_common())
         self.writer.manifest.inputs["::".join(files)] = entry
@@ -252,9 +268,14 @@ class Run:
 
     def unfit(self, caption: str) -> str | None:
         """Why no augmenter should see ``caption``, if there is a reason."""
+        return self.unfit_for(caption, self.max_chars)
+
+    @staticmethod
+    def unfit_for(caption: str, max_chars: int) -> str | None:
+        """The same, where captions of more than ``max_chars`` characters are too long."""
         if caption == MISSING:
             return "missing"
-        if len(caption) > self.max_chars:
+        if len(caption) > max_chars:
             return "too-long"
         if is_nothing(caption):
             return "empty"
@@ -265,5 +286,5 @@ class Run:
     def _show(self, force: bool = False) -> None:
         fraction, run = self.log.fraction, self.report.run
         total = max(self.log.rows, round(self.log.rows / fraction)) if fraction else None
-        done = self.log.rows - len(self.pending)
+        done = self.log.rows - len(self.pending) * (1 if self.part is None else self.part.count)
         self.progress.show(done, total, self.report.made, run.tokens, run.acceptance, force)

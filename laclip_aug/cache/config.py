@@ -46,6 +46,8 @@ class Config:
         return all(getattr(self, name) == getattr(other, name) for name in _COMPARED)
 
 
+ADDED = "added"
+"""Key in a description: what made the texts that were put beside those of a finished cache."""
 _COMPARED = ("augmenter", "fingerprint", "seed", "n", "sources")
 
 

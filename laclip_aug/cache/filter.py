@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ from tqdm import tqdm
 
 from laclip_aug.cache.browse import records, snapshot
 from laclip_aug.cache.compile import clear_tables, compile_lookup
-from laclip_aug.cache.config import Config
+from laclip_aug.cache.config import ADDED, Config
 from laclip_aug.cache.format import Counts, Manifest
 from laclip_aug.cache.keys import caption_key
 from laclip_aug.cache.lock import writer_lock
 from laclip_aug.cache.shards import read_keys, read_shard, write_shard
-from laclip_aug.cache.writer import open_manifest
+from laclip_aug.cache.writer import next_shard, open_manifest, origin_of
 from laclip_aug.errors import CacheMismatchError, ConfigurationError
 from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.images import ImagePlace
@@ -115,10 +115,9 @@ def filter_cache(
                 made = regated(
                     [r for _, r in read_shard(directory, shard)], gate, _wanted(source, shard), _look(images)
                 )
-                index = len(target.shards)
-                written = write_shard(out, index, made, [_origin(target, run) for run in shard.made_by])
-                target.shards.append(replace(written, made_by=shard.made_by))
-                target.save(out)
+                with next_shard(out, target) as index:
+                    written = write_shard(out, index, made, [origin_of(target, run) for run in shard.made_by])
+                    target.shards.append(replace(written, made_by=shard.made_by))
                 bar.update(shard.rows)
         compile_lookup(out, target)
         target.unfinished = source.unfinished
@@ -188,16 +187,11 @@ def _check_begun(directory: Path, source: Manifest, out: Path, target: Manifest,
 def _wanted(source: Manifest, shard: Any) -> dict[str, int] | None:
     """Texts of each source that a build asked for; None where texts were not asked for but imported."""
     configs = [source.configs[source.runs[run]["config"]] for run in shard.made_by]
-    if not configs or any(config.augmenter == "import" for config in configs):
+    if not configs or any(c.augmenter == "import" or ADDED in c.describe for c in configs):
         return None
     config = max(configs, key=lambda config: config.n)
     names = config.sources
     return {name: len(range(place, config.n, len(names))) for place, name in enumerate(names)}
-
-
-def _origin(target: Manifest, run: int) -> dict[str, Any]:
-    about = dict(target.runs[run])
-    return {"config": asdict(target.configs[about.pop("config")]), "run": about}
 
 
 def _look(images: Images | None) -> Callable[[str], Callable[[], bytes] | None]:

@@ -10,8 +10,8 @@ fails before leaves nothing.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
@@ -184,6 +184,23 @@ def journal_path(directory: Path, manifest: Manifest) -> Path:
     return directory / f"journal-{len(manifest.shards):06d}"
 
 
+@contextmanager
+def next_shard(directory: Path, manifest: Manifest) -> Iterator[int]:
+    """For what makes shards without a journal of records: the next shard's number; in the end the manifest is saved.
+
+    An empty journal stands for the work: a shard that a kill leaves unlisted is then made again, and no loss.
+    """
+    if not manifest.shards:
+        manifest.save(directory)
+    journal = journal_path(directory, manifest)
+    with disk_errors(directory):
+        journal.touch()
+    yield len(manifest.shards)
+    manifest.save(directory)
+    with disk_errors(directory):
+        journal.unlink()
+
+
 def commit(directory: Path, manifest: Manifest, found: Scan) -> None:
     """Make the records of a journal the next shard, and list it; the journal can go then."""
     records, origins = list(found.records), found.origins
@@ -204,6 +221,12 @@ def run_number(manifest: Manifest, origin: dict[str, Any]) -> int:
     if run not in manifest.runs:
         manifest.runs.append(run)
     return manifest.runs.index(run)
+
+
+def origin_of(manifest: Manifest, run: int) -> dict[str, Any]:
+    """What a journal or a shard tells of the run at place ``run`` of ``manifest.runs``."""
+    about = dict(manifest.runs[run])
+    return {"config": asdict(manifest.configs[about.pop("config")]), "run": about}
 
 
 def storable(record: Outcome) -> Outcome:

@@ -5,6 +5,9 @@ examples:
   laclip-aug build captions.tsv --cache rewrites --augmenter llm --model model.gguf --strategies chatgpt,bard
   laclip-aug build 'cc3m/{00000..00331}.tar' --cache rewrites --model model.gguf
 
+  laclip-aug build captions.tsv --cache part-3 --shard 3/20
+  laclip-aug build captions.tsv --cache rewrites --dry-run --price-per-hour 2.5
+
 Killed at any point, the same command goes on where it stopped. Another configuration needs another directory.
 """
 
@@ -17,7 +20,12 @@ from typing import TYPE_CHECKING
 from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
 
 if TYPE_CHECKING:
+    from laclip_aug.augmenter import CaptionAugmenter
+    from laclip_aug.cache.part import Part
     from laclip_aug.exchange.readers import InputOptions
+
+SAMPLE = 400
+"""Captions of a dry run."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -55,6 +63,23 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         metavar="0.98",
         help="give a caption that is nearly an earlier one (cosine of character n-grams; colours, numbers and negation "
         "equal) the rewrites of that one; from 0.98 to 1 (default: only identical captions share)",
+    )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="build the I-th of N parts of the captions, from 0/N to (N-1)/N, each in a cache of its own and on any "
+        "machine; laclip-aug cache merge puts them together",
+    )
+    parser.add_argument(
+        "--dry-run",
+        type=int,
+        nargs="?",
+        const=SAMPLE,
+        metavar="N",
+        help=f"make N captions ({SAMPLE}), store nothing, and say what time, disk and tokens all of them would take",
+    )
+    parser.add_argument(
+        "--price-per-hour", type=float, metavar="PRICE", help="with --dry-run: of this machine, for the cost of all"
     )
     add_augmenter_arguments(parser, argv)
 
@@ -102,14 +127,20 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Build, show the report, and return 0, or 1 if some captions failed and are to be asked for again."""
     from laclip_aug.cache.build import build_cache
+    from laclip_aug.cache.part import Part
     from laclip_aug.errors import ConfigurationError
 
     for option in ("n", "max_caption_chars", "shard_rows"):
         value = getattr(args, option)
         if value is not None and value < 1:
             raise ConfigurationError(f"--{option.replace('_', '-')} must be at least 1, not {value}")
+    if args.price_per_hour is not None and args.dry_run is None:
+        raise ConfigurationError("--price-per-hour goes with --dry-run; add it")
+    part = None if args.shard is None else Part.of(args.shard)
     augmenter = augmenter_from(args)
     try:
+        if args.dry_run is not None:
+            return _dry_run(args, augmenter, part)
         report = build_cache(
             args.input,
             args.directory,
@@ -121,11 +152,31 @@ def run(args: argparse.Namespace) -> int:
             shard_rows=args.shard_rows,
             allow_mixed=args.allow_mixed,
             fold=args.fold,
+            part=part,
         )
     finally:
         augmenter.close()
     print("\n".join(report.lines()))
     return 1 if report.failed else 0
+
+
+def _dry_run(args: argparse.Namespace, augmenter: CaptionAugmenter, part: Part | None) -> int:
+    from laclip_aug.cache.estimate import estimate
+    from laclip_aug.exchange.addresses import local_directory
+
+    found = estimate(
+        args.input,
+        local_directory(args.directory),
+        augmenter,
+        n=args.n,
+        seed=args.seed,
+        options=input_options(args),
+        max_caption_chars=args.max_caption_chars,
+        part=part,
+        sample=args.dry_run,
+    )
+    print("\n".join(found.lines(args.price_per_hour)))
+    return 0
 
 
 def input_options(args: argparse.Namespace) -> InputOptions:

@@ -10,6 +10,8 @@ examples:
   laclip-aug cache import coco.jsonl --cache rewrites --list-key captions
   laclip-aug cache import cc3m.csv --cache rewrites --lines chatgpt=gpt.txt --lines bard=bard.txt
   laclip-aug cache export rewrites rewrites.parquet
+  laclip-aug cache merge part-0 part-1 part-2 --out rewrites
+  laclip-aug cache add-strategy rewrites --strategies mscoco --out more
   laclip-aug cache filter rewrites --gate "truth>=0.4" --out stricter
 """
 
@@ -21,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
+from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
 from laclip_aug.cli.build import add_input_arguments, input_options
 from laclip_aug.cli.filter import add_filter_arguments, run_filter
 
@@ -52,6 +55,18 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     )
     filtering = action("filter", "another gate for a finished cache: nothing is made again, nothing is lost")
     add_filter_arguments(filtering, full=list(argv[:1]) == ["filter"])
+    merging = action("merge", "several caches as one, such as the shards of a divided build", target="")
+    merging.add_argument(
+        "directories", nargs="+", metavar="CACHE", help="finished caches; the first to have a caption wins"
+    )
+    merging.add_argument("--out", dest="directory", required=True, metavar="DIR", help="the cache to make")
+    merging.add_argument("--allow-mixed", action="store_true", help="caches of different configurations")
+    adding = action("add-strategy", "texts of further strategies beside those that a finished cache holds")
+    adding.add_argument("--out", required=True, metavar="DIR", help="the cache to make or go on with")
+    adding.add_argument("--n", type=int, metavar="N", help="new texts per caption (default: one per strategy)")
+    adding.add_argument("--seed", type=int, metavar="N", help="of the new texts (default: the cache's)")
+    if list(argv[:1]) == ["add-strategy"]:
+        add_augmenter_arguments(adding, argv)
     importing = action("import", "store rewrites that exist already", target="")
     importing.add_argument(
         "input", nargs="+", metavar="INPUT", help="CSV, TSV, JSONL or Parquet files, or webdataset tars"
@@ -101,6 +116,8 @@ def run(args: argparse.Namespace) -> int:
         "import": _import,
         "export": _export,
         "filter": run_filter,
+        "merge": _merge,
+        "add-strategy": _add_strategy,
     }
     return actions[args.action](args)
 
@@ -215,6 +232,29 @@ def _export(args: argparse.Namespace) -> int:
     number = export(records(Path(args.directory)), args.output)
     print(f"{number} records in {args.output}", file=sys.stderr if args.output == "-" else sys.stdout)
     return 0
+
+
+def _merge(args: argparse.Namespace) -> int:
+    from laclip_aug.cache.merge import merge_caches
+
+    report = merge_caches(args.directories, args.directory, allow_mixed=args.allow_mixed)
+    print("\n".join(report.lines()))
+    return 0
+
+
+def _add_strategy(args: argparse.Namespace) -> int:
+    from laclip_aug.cache.add import add_texts
+    from laclip_aug.errors import ConfigurationError
+
+    if args.n is not None and args.n < 1:
+        raise ConfigurationError(f"--n must be at least 1, not {args.n}")
+    augmenter = augmenter_from(args)
+    try:
+        report = add_texts(args.directory, args.out, augmenter, n=args.n, seed=args.seed)
+    finally:
+        augmenter.close()
+    print("\n".join(report.lines()))
+    return 1 if report.failed else 0
 
 
 def _import(args: argparse.Namespace) -> int:

@@ -12,11 +12,15 @@ from shouting import ShoutAugmenter
 
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cache import writer
+from laclip_aug.cache.add import add_texts
 from laclip_aug.cache.browse import records
 from laclip_aug.cache.build import build_cache
+from laclip_aug.cache.filter import filter_cache
 from laclip_aug.cache.format import UNFINISHED, read_manifest
 from laclip_aug.cache.ingest import import_cache
 from laclip_aug.cache.lookup import CaptionCache
+from laclip_aug.cache.merge import merge_caches
+from laclip_aug.cache.part import Part
 from laclip_aug.cache.repair import compile_cache, repair_cache
 from laclip_aug.cache.verify import verify_cache
 from laclip_aug.exchange.imports import ImportForm
@@ -74,6 +78,35 @@ def damaged(cache: Path) -> None:
     second.unlink()
 
 
+def parts(cache: Path) -> None:
+    """Beside the cache: three parts of a build, and a cache that shares captions with them."""
+    source = cache.with_suffix(".txt")
+    source.write_text("\n".join([*OLD, *NEW]))
+    for index in range(3):
+        place = cache.with_name(f"part{index}")
+        build_cache(source, place, ShoutAugmenter(), shard_rows=3, progress=False, part=Part(index, 3))
+    source.write_text("\n".join([*OLD[:3], "another", "and one more"]))
+    build_cache(source, cache.with_name("others"), ShoutAugmenter(), progress=False)
+
+
+def merge(cache: Path) -> None:
+    merge_caches([cache.with_name(name) for name in ("part1", "part0", "part2", "others")], cache, progress=False)
+
+
+def one_source(cache: Path) -> None:
+    source = cache.with_suffix(".jsonl")
+    source.write_text("".join(f'{{"caption": "{text}", "x": "{text.upper()} on"}}\n' for text in OLD))
+    import_cache(source, cache.with_name("given"), ImportForm(rewrite_keys=("x",)))
+
+
+def add(cache: Path) -> None:
+    add_texts(cache.with_name("given"), cache, ShoutAugmenter(), progress=False)
+
+
+def filtered(cache: Path) -> None:
+    filter_cache(cache.with_name("given"), cache, "novelty>=0.1", progress=False)
+
+
 def killed_at(number: int, work, cache: Path, acknowledged: Path) -> bool:
     """Run ``work`` in a child that is killed before its change ``number``, a write half way; False without so many."""
     child = os.fork()
@@ -119,6 +152,9 @@ def killed_at(number: int, work, cache: Path, acknowledged: Path) -> bool:
         pytest.param(nothing, start, 40, True, id="build"),
         pytest.param(start, extend, 25, True, id="extension"),
         pytest.param(nothing, load, 30, True, id="import"),
+        pytest.param(parts, merge, 25, True, id="merge"),
+        pytest.param(one_source, add, 30, True, id="add-strategy"),
+        pytest.param(one_source, filtered, 20, True, id="filter"),
         pytest.param(unfinished, compile_cache, 10, False, id="compile"),
         pytest.param(damaged, repair_cache, 15, False, id="repair"),
     ],

@@ -102,11 +102,18 @@ def test_the_commands_of_the_table_run_as_printed(folder: Path) -> None:
 def test_every_option_in_the_text_is_known() -> None:
     printed = set(re.findall(r"`(laclip-aug \w+(?: \w+)?|open_clip train|torchrun[^`]*)", README))
     assert {line.split()[1] for line in printed if line.startswith("laclip-aug")} >= {"rewrite", "build", "cache"}
-    options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--nproc-per-node", "--no-python", "--no-deps"}
+    options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {
+        "--nproc-per-node",
+        "--no-python",
+        "--no-deps",
+        "--array",
+        "--requeue",
+    }
     helps = [
         ["laclip-aug", "rewrite"],
         ["laclip-aug", "build"],
         ["laclip-aug", "cache", "import"],
+        ["laclip-aug", "cache", "merge"],
         ["laclip-aug", "eval"],
         ["open_clip", "train"],
     ]

@@ -1,0 +1,188 @@
+"""What a build would take, from a few hundred captions made by the real engine and stored in a cache for a moment.
+
+Two samples of different size are made: the difference of what they take, over the difference of their sizes, is what a
+caption takes, and what both have in common (starting the engine, filling its slots, a file's head) is counted once.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tqdm import tqdm
+
+from laclip_aug.augmenter import CaptionAugmenter
+from laclip_aug.cache.build import CHUNK, MAX_CAPTION_CHARS, Run
+from laclip_aug.cache.config import Config
+from laclip_aug.cache.format import MANIFEST, read_manifest
+from laclip_aug.cache.keys import KeySet, key_of, normalise
+from laclip_aug.cache.part import Part
+from laclip_aug.cache.shards import read_keys
+from laclip_aug.cache.writer import CacheWriter
+from laclip_aug.errors import ConfigurationError
+from laclip_aug.exchange.log import InputLog
+from laclip_aug.exchange.readers import CaptionInput, InputOptions
+
+_SMALL = 4  # the first sample is so many times smaller
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left to do (``captions`` of ``rows`` rows), and what it would take on this machine."""
+
+    rows: int
+    captions: int
+    sample: int
+    seconds: float
+    tokens: float
+    bytes: float
+    acceptance: float
+    failed: int = 0
+    input: InputLog = field(default_factory=InputLog)
+
+    def lines(self, price_per_hour: float | None = None) -> list[str]:
+        """The estimate for people, one statement a line."""
+        count = max(1, self.captions)
+        out = [f"read {self.rows} rows: {self.captions} captions are to be made, of which {self.sample} were tried"]
+        out += [f"  {line}" for line in self.input.lines()]
+        if self.failed:
+            out.append(
+                f"{self.failed} of these failed, so that the figures say little; run without --dry-run to see why"
+            )
+        return [
+            *out,
+            f"time: {_duration(self.seconds)} on this machine ({count / max(self.seconds, 1e-9):.1f} captions/s)",
+            f"tokens: {self.tokens:.3g} ({self.tokens / count:.1f} a caption)",
+            f"accepted: {self.acceptance:.1%} of attempts",
+            f"disk: {self.bytes / 2**20:.3g} MiB ({self.bytes / count:.0f} bytes a caption), up to twice that while "
+            "the look-up is made",
+            *([] if price_per_hour is None else [f"cost: {self.seconds / 3600 * price_per_hour:.2f}, at "
+                                                 f"{price_per_hour:g} an hour"]),
+            "nothing was stored",
+        ]  # fmt: skip
+
+
+def estimate(
+    inputs: list[str],
+    directory: Path,
+    augmenter: CaptionAugmenter,
+    *,
+    n: int | None = None,
+    seed: int = 0,
+    options: InputOptions | None = None,
+    max_caption_chars: int = MAX_CAPTION_CHARS,
+    part: Part | None = None,
+    sample: int,
+) -> Estimate:
+    """Read all of ``inputs``, make a sample of what the cache in ``directory`` lacks, and reckon the rest.
+
+    The sample is that of the least keys, which are hashes: it depends on the captions alone.
+
+    Raises:
+        ConfigurationError: nothing is left to make, or the sample is smaller than 8.
+        InputError, CacheError: as :func:`laclip_aug.cache.build.build_cache`.
+    """
+    if sample < 2 * _SMALL:
+        raise ConfigurationError(f"a dry run of {sample} captions says nothing; give at least {2 * _SMALL}")
+    captions = CaptionInput(inputs, options)
+    n = len(augmenter.sources) if n is None else n
+    config = Config.of(augmenter, seed, n)
+    started = time.monotonic()
+    count, chosen = _drawn(captions, directory, max_caption_chars, part, sample)
+    reading = time.monotonic() - started
+    if not chosen:
+        raise ConfigurationError(f"nothing is left to make of {captions.log.rows} rows; {directory} has all of it")
+    small = max(1, len(chosen) // _SMALL)
+    first = _made(chosen[:small], augmenter, config, max_caption_chars)
+    second = _made(chosen[small:], augmenter, config, max_caption_chars)
+    more = len(chosen) - 2 * small
+    if more > 0 and second.seconds > first.seconds and second.bytes > first.bytes:
+        each, size = (second.seconds - first.seconds) / more, (second.bytes - first.bytes) / more
+    else:  # too few to tell apart what comes once
+        each, size = ((first.seconds + second.seconds) / len(chosen), (first.bytes + second.bytes) / len(chosen))
+    once = max(0.0, first.seconds - small * each), max(0.0, first.bytes - small * size)
+    tokens = (first.tokens + second.tokens) / len(chosen)
+    tries = first.tries + second.tries
+    return Estimate(
+        captions.log.rows,
+        count,
+        len(chosen),
+        reading + once[0] + count * each,
+        count * tokens,
+        once[1] + count * size,
+        (first.accepted + second.accepted) / max(1, tries),
+        first.failed + second.failed,
+        captions.log,
+    )
+
+
+def _drawn(
+    captions: CaptionInput, directory: Path, max_chars: int, part: Part | None, sample: int
+) -> tuple[int, list[str]]:
+    """How many captions a build would make, and those of the least keys, in the order of these."""
+    done = KeySet()
+    if (directory / MANIFEST).exists():
+        for shard in read_manifest(directory).shards:
+            done.update(read_keys(directory, shard))
+    least: list[tuple[int, str]] = []
+    count, source = 0, iter(captions)
+    with tqdm(desc="reading", unit=" rows", disable=None) as bar:
+        while slab := list(islice(source, CHUNK)):
+            texts = [text for text in map(normalise, slab) if part is None or part.has(text)]
+            keys = [key_of(text) for text in texts]
+            for text, key, new in zip(texts, keys, done.add_new(keys), strict=True):
+                if new and Run.unfit_for(text, max_chars) is None:
+                    count += 1
+                    entry = (-int.from_bytes(key, "big"), text)
+                    if len(least) < sample:
+                        heapq.heappush(least, entry)
+                    elif entry > least[0]:
+                        heapq.heapreplace(least, entry)
+            bar.update(len(slab))
+    return count, [text for _, text in sorted(least, reverse=True)]
+
+
+@dataclass(frozen=True)
+class _Made:
+    seconds: float
+    bytes: int
+    tokens: int
+    accepted: int
+    tries: int
+    failed: int
+
+
+def _made(chosen: list[str], augmenter: CaptionAugmenter, config: Config, max_chars: int) -> _Made:
+    """A build of ``chosen``, and what it took."""
+    with TemporaryDirectory() as folder:
+        place, started = Path(folder) / "cache", time.monotonic()
+        with CacheWriter(place, config) as writer:
+            run = Run(writer, InputLog(), max_chars, None)
+            try:
+                run.take(augmenter.outcomes(_asked(run, chosen), config.n, config.seed))
+            finally:
+                run.close()
+            report = run.finish(["dry run"])
+        seconds = time.monotonic() - started
+        size = sum(file.stat().st_size for file in place.iterdir())
+        counts, accepted = report.cache, sum(report.cache.rewrites.values())
+        tries = accepted + sum(counts.rejections.values())
+        return _Made(seconds, size, counts.tokens, accepted, tries, sum(report.failed.values()))
+
+
+def _asked(run: Run, chosen: list[str]) -> Iterator[str]:
+    run.log.rows = len(chosen)
+    return run.asked(chosen)
+
+
+def _duration(seconds: float) -> str:
+    """``"2 h 05 min"``, ``"3 min 20 s"`` or ``"4.2 s"``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
