@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from laclip_aug.errors import ConfigurationError, UnsupportedOpenClipError
+from laclip_aug.errors import ConfigurationError, UnknownNameError, UnsupportedOpenClipError
 
 SUPPORTED = ((2, 29), (4, 3))
 """The first version that is known to work, and the first that is not. Of 4.2 a development version was tested.
@@ -176,6 +176,28 @@ def model_config(name: str) -> dict[str, Any]:
 def is_generative(model_name: str) -> bool:
     """Whether the model has a caption decoder (CoCa), by its name, as the trainer decides, or by its configuration."""
     return "coca" in model_name.lower() or "multimodal_cfg" in model_config(model_name)
+
+
+def load_tokenizer(name: str, context_length: int | None = None) -> Any:
+    """The tokenizer of a model: ``NAME``, the ``.json`` of a configuration, ``hf-hub:REPO`` or ``local-dir:DIR``.
+
+    Raises:
+        UnknownNameError: open_clip has no such model; suggests the nearest.
+        ConfigurationError: the tokenizer cannot be loaded.
+    """
+    library = _module("open_clip")
+    if name.endswith(".json"):
+        add_model_config(Path(name))
+        name = Path(name).stem
+    if ":" not in name and library.get_model_config(name) is None:
+        raise UnknownNameError("model of open_clip", name, library.list_models())
+    try:
+        return library.get_tokenizer(name, context_length=context_length)
+    except Exception as error:  # whatever the reading of a tokenizer's files raises
+        raise ConfigurationError(
+            f"the tokenizer of {name!r} cannot be loaded ({error}); if it is on the Hugging Face hub, make the hub "
+            "reachable once, and it stays on disk"
+        ) from error
 
 
 def merges_file() -> Path:

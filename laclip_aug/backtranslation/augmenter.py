@@ -18,6 +18,7 @@ from laclip_aug.errors import ConfigurationError
 from laclip_aug.quality.checks import TEXT_REASONS, Candidate, folded, reason_against
 from laclip_aug.quality.cleaning import as_clip_reads
 from laclip_aug.quality.content import share_kept
+from laclip_aug.quality.context import CLIP, context_for
 
 _VERSION = 1  # of the procedure below; part of the fingerprint
 _CHUNK = 2048  # captions translated in one go: enough of each length for full batches, few enough to show progress
@@ -67,6 +68,8 @@ class BackTranslationAugmenter(CaptionAugmenter):
         device: ``cpu``, ``cuda`` or ``auto``.
         compute_type: CTranslate2's, such as ``int8``; ``default`` keeps what the model was converted to.
         english: the code of English in multilingual models.
+        for_model: the model that is to read the texts to their end (:func:`~laclip_aug.quality.context.context_for`);
+            by default CLIP with its 77 tokens.
 
     Raises:
         MissingExtraError: ctranslate2 or sentencepiece is not installed.
@@ -90,6 +93,7 @@ class BackTranslationAugmenter(CaptionAugmenter):
         device: str = "cpu",
         compute_type: str = "default",
         english: str = "eng_Latn",
+        for_model: str | None = None,
     ) -> None:
         if n_best < 1 or retries < 0:
             raise ConfigurationError(f"n_best is {n_best} and retries {retries}; give at least 1 and at least 0")
@@ -106,6 +110,7 @@ class BackTranslationAugmenter(CaptionAugmenter):
         self.sources = tuple(f"bt-{pivot.name}" for pivot in self.pivots)
         self.n_best, self.temperature, self.retries = n_best, float(temperature), retries
         self.min_kept = float(min_kept)
+        self.context = context_for(for_model)
 
     def augment(self, captions: Sequence[str], n: int, seed: int) -> list[list[str]]:
         """``n`` texts for each caption; see :meth:`CaptionAugmenter.augment`."""
@@ -170,7 +175,7 @@ class BackTranslationAugmenter(CaptionAugmenter):
 
     def _reason(self, trip: _Trip, text: str) -> str | None:
         """Why ``text`` is rejected, or None."""
-        reason = reason_against(Candidate(trip.caption, text, others=(*trip.others, *trip.texts)))
+        reason = reason_against(Candidate(trip.caption, text, others=(*trip.others, *trip.texts), context=self.context))
         if reason is None and share_kept(trip.caption, text) < self.min_kept:
             return "unrelated"
         return reason
@@ -185,6 +190,7 @@ class BackTranslationAugmenter(CaptionAugmenter):
             "temperature": self.temperature,
             "min_kept": self.min_kept,
             "checks": list(TEXT_REASONS),
+            "context": self.context.describe(),
         }
 
     def provenance(self) -> dict[str, Any]:
@@ -192,8 +198,11 @@ class BackTranslationAugmenter(CaptionAugmenter):
         return {"pivots": [pivot.provenance() for pivot in self.pivots], "retries": self.retries}
 
     def fingerprint(self) -> str:
-        """A hash of all that :meth:`describe` tells, model files included."""
-        canonical = json.dumps(self.describe(), sort_keys=True, ensure_ascii=True)
+        """A hash of all that :meth:`describe` tells, model files included; of the context what is not CLIP's."""
+        told = {name: part for name, part in self.describe().items() if name != "context"}
+        if self.context != CLIP:
+            told["context"] = [self.context.tokens, self.context.tokenizer]
+        canonical = json.dumps(told, sort_keys=True, ensure_ascii=True)
         return f"back-translation-{_VERSION}-{hashlib.sha256(canonical.encode()).hexdigest()[:32]}"
 
     def close(self) -> None:

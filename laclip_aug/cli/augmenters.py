@@ -40,6 +40,13 @@ def add_augmenter_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]
     name = first.parse_known_args(list(argv))[0].augmenter or default
     before = {action.dest for action in parser._actions}
     augmenter_class(name).add_arguments(parser)
+    if not any(action.dest == "for_model" for action in parser._actions):
+        group.add_argument(
+            "--for-model",
+            metavar="MODEL",
+            help="the open_clip model that is to read the texts: none is longer than its context, in its own tokens; a "
+            "name, a .json, hf-hub:REPO or local-dir:DIR, and :32 behind it for another length (default: CLIP's 77)",
+        )
     if not any(action.dest == "gate" for action in parser._actions):
         group.add_argument(
             "--gate",

@@ -13,6 +13,7 @@ from laclip_aug.eda.sources import load_table
 from laclip_aug.eda.tokens import split
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.quality.cleaning import as_clip_reads
+from laclip_aug.quality.context import context_for
 from laclip_aug.seeding import caption_number, derive
 
 _TRIES = 5
@@ -34,6 +35,8 @@ class EDAAugmenter(CaptionAugmenter):
         operations: which of ``sr``, ``ri``, ``rs``, ``rd`` take part; names in a sequence or joined by commas.
         synonyms: ``"builtin"``, ``"wordnet"``, ``"wordnet+builtin"``, or the path of a synonym file; see
             :func:`laclip_aug.eda.sources.load_table`.
+        for_model: the model that is to read the texts to their end (:func:`~laclip_aug.quality.context.context_for`);
+            a text over its context is drawn again like one that is the caption. By default length is not looked at.
 
     Raises:
         ConfigurationError: an alpha outside 0..1, no operation left, or a synonym source that cannot be used.
@@ -52,6 +55,7 @@ class EDAAugmenter(CaptionAugmenter):
         alpha_rd: float = 0.1,
         operations: str | Sequence[str] = ("sr", "ri", "rs", "rd"),
         synonyms: str = "builtin",
+        for_model: str | None = None,
     ) -> None:
         chosen = [name.strip() for name in operations.split(",")] if isinstance(operations, str) else list(operations)
         alphas = {"sr": alpha_sr, "ri": alpha_ri, "rs": alpha_rs, "rd": alpha_rd}
@@ -65,6 +69,7 @@ class EDAAugmenter(CaptionAugmenter):
         if not self.alphas:
             raise ConfigurationError("no EDA operation is left; name one of sr, ri, rs, rd with an alpha above 0")
         self.table = load_table(synonyms)
+        self.context = None if for_model is None else context_for(for_model)
         # a swap or a deletion that changed nothing may change something when drawn again; a synonym will not appear
         self._orders = list(
             permutations((OPERATIONS[name], alpha, name in ("rs", "rd")) for name, alpha in self.alphas.items())
@@ -89,19 +94,22 @@ class EDAAugmenter(CaptionAugmenter):
             edited = parts.copy() if j < n - 1 else parts  # the last text needs no copy
             operation(edited, alpha, self.table, draws)
             text = "".join(edited)
-            texts.append(text if text != read else self._again(read, order, j, draws) or caption)
+            texts.append(text if self._serves(text, read) else self._again(read, order, j, draws) or caption)
         return texts
 
     def _again(self, read: str, order: tuple[_Turn, ...], j: int, draws: Draws) -> str | None:
-        """A text for the place of one that came out equal to what was read: by the operations next in turn."""
+        """A text for the place of one that does not serve: by the operations next in turn."""
         for attempt in range(1, _TRIES):
             operation, alpha, varies = order[(j + attempt) % len(order)]
             if attempt < len(order) or varies:
                 edited = split(read)
                 operation(edited, alpha, self.table, draws)
-                if (text := "".join(edited)) != read:
+                if self._serves(text := "".join(edited), read):
                     return text
         return None
+
+    def _serves(self, text: str, read: str) -> bool:
+        return text != read and (self.context is None or self.context.holds(text))
 
     def describe(self) -> dict[str, Any]:
         """Name, parameters, and the origin and sha256 of the synonym table."""
@@ -109,11 +117,14 @@ class EDAAugmenter(CaptionAugmenter):
             **super().describe(),
             "alphas": dict(self.alphas),
             "synonyms": {"origin": self.table.origin, "sha256": self.table.digest, "words": len(self.table.entries)},
+            **({} if self.context is None else {"context": self.context.describe()}),
         }
 
     def fingerprint(self) -> str:
         """A hash of the parameters, the synonym table's content and the version of the operations."""
         parameters = [f"{name}={alpha!r}" for name, alpha in self.alphas.items()]
+        if self.context is not None:
+            parameters.append(f"context={self.context.tokens} {self.context.tokenizer}")
         return f"eda-4-{derive(self.table.digest, *parameters):016x}"
 
     @classmethod

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from laclip_aug.quality.attributes import Attributes, attributes
-from laclip_aug.quality.cliptokens import clip_token_count
+from laclip_aug.quality.context import CLIP, TextContext
 
 TEXT_REASONS: dict[str, str] = {
     "empty": "nothing is left of the text",
     "unprintable": "control, private or undecodable characters, or no letter at all",
     "too-short": "fewer than two words",
     "repetition": "it goes round in circles",
-    "too-long": "over CLIP's 77 tokens, so its end would not be seen",
+    "too-long": "over the tokens that the model reads (CLIP: 77), so its end would not be seen",
     "echo": "the caption again, but for case and punctuation",
     "duplicate": "the same as another rewrite of this caption",
     "number-changed": "a number that the caption does not have",
@@ -33,27 +33,25 @@ TEXT_REASONS: dict[str, str] = {
 }
 """Every reason of ``TEXT_CHECKS``, with its meaning. The names are stable."""
 
-CLIP_CONTEXT = 77
-
 _REPEATED_UNIT = re.compile(r"([^\W\d]|[^\d]{2,20}?)\1{3,}")
 # Thai, Lao, Tibetan, Burmese, Khmer, New Tai Lue to Tai Tham, kana and bopomofo, Han, Yi, half-width kana
 UNSPACED = re.compile(
     "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u1aaf\u3040-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\ua4cf"
     "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
 )
-_CLIP_SPECIALS = 2
-# CLIP lower-cases, repairs and unescapes before it counts, which may add a few bytes: İ, for one, becomes three.
-_SURELY_FITS = 60
-_LONGEST_WORTH_COUNTING = 4096
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A text and its caption, with what the checks look at. ``others`` are the caption's texts accepted before."""
+    """A text and its caption, with what the checks look at.
+
+    ``others`` are the caption's texts accepted before, ``context`` is that of the model that is to read the text.
+    """
 
     caption: str
     text: str
     others: Collection[str] = ()
+    context: TextContext = CLIP
 
     @cached_property
     def words(self) -> list[str]:
@@ -115,21 +113,12 @@ def _repetition(draft: Candidate) -> bool:
     return len(words) >= 10 and len(set(words)) < len(words) / 2
 
 
-def _too_long(draft: Candidate) -> bool:
-    size = len(draft.text.encode("utf-8", "surrogatepass"))
-    if size <= _SURELY_FITS:
-        return False
-    if size > _LONGEST_WORTH_COUNTING or len(draft.text.split()) > CLIP_CONTEXT - _CLIP_SPECIALS:
-        return True  # a word is a token at least
-    return clip_token_count(draft.text) > CLIP_CONTEXT
-
-
 TEXT_CHECKS: dict[str, Callable[[Candidate], bool]] = {
     "empty": lambda draft: not draft.text,
     "unprintable": _unprintable,
     "too-short": lambda draft: is_short(draft.text) or is_short(" ".join(draft.words)),
     "repetition": _repetition,
-    "too-long": _too_long,
+    "too-long": lambda draft: not draft.context.holds(draft.text),
     "echo": lambda draft: folded(draft.text) == folded(draft.caption),
     "duplicate": lambda draft: folded(draft.text) in {folded(other) for other in draft.others},
     "number-changed": lambda draft: bool(draft.before.added_numbers(draft.after)),

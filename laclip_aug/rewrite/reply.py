@@ -16,6 +16,7 @@ from typing import Any
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.generation.backend import Completion
 from laclip_aug.quality.checks import TEXT_CHECKS, TEXT_REASONS, Candidate, folded
+from laclip_aug.quality.context import CLIP, TextContext
 from laclip_aug.rewrite.about import speaks, unrelated
 from laclip_aug.rewrite.examples import Pair
 from laclip_aug.rewrite.prompt import CHAT_INSTRUCTION, INSTRUCTION
@@ -91,20 +92,20 @@ CHECKS: dict[str, Callable[[Reply], bool]] = {
 
 
 class Acceptance:
-    """The checks that are on. ``allow`` names reasons not to reject for.
+    """The checks that are on. ``allow`` names reasons not to reject for; ``context`` bounds the length of texts.
 
     Raises:
         UnknownNameError: ``allow`` names no reason; suggests the nearest.
         ConfigurationError: it names a reason that leaves no text to accept.
     """
 
-    def __init__(self, allow: Collection[str] = ()) -> None:
+    def __init__(self, allow: Collection[str] = (), context: TextContext = CLIP) -> None:
         for reason in allow:
             if reason not in REASONS:
                 raise UnknownNameError("rejection reason", reason, REASONS)
             if reason in ALWAYS_ON:
                 raise ConfigurationError(f"{reason!r} cannot be allowed: it leaves no text; take it out of allow")
-        self._allowed = frozenset(allow)
+        self._allowed, self._context = frozenset(allow), context
         self._checks = {reason: check for reason, check in CHECKS.items() if reason not in allow}
 
     def reason(self, draft: Reply) -> str | None:
@@ -120,7 +121,7 @@ class Acceptance:
             text, last = read(text, caption)
             if finish == "length" and text and not last:
                 finish = "stop"  # what the limit cut off is another line
-        return text, self.reason(Reply(caption, text, others, finish, examples))
+        return text, self.reason(Reply(caption, text, others, self._context, finish, examples))
 
     def allows(self, reason: str) -> bool:
         """Whether texts are kept that ``reason`` would reject."""

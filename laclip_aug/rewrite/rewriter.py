@@ -13,6 +13,7 @@ from laclip_aug.augmenter import CaptionAugmenter, Outcome, texts_of
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.generation.backend import Sampling
 from laclip_aug.generation.opening import open_backend
+from laclip_aug.quality.context import CLIP, context_for
 from laclip_aug.quality.gate import RELATED, Gate
 from laclip_aug.quality.repeats import without_repeats
 from laclip_aug.quality.wording import identity, score
@@ -77,7 +78,8 @@ class LLMAugmenter(CaptionAugmenter):
             draw, accept = with_defaults(draw, defaults), with_defaults(accept, defaults)
         if engine.adapter == "none":
             engine = replace(engine, adapter=None)
-        self._acceptance = Acceptance(listed(accept.allow))
+        self._context = context_for(accept.for_model)
+        self._acceptance = Acceptance(listed(accept.allow), self._context)
         self._gate = Gate(RELATED if accept.gate is None else accept.gate).without_corpus()
         self._good_score, self._window = accept.good_score, draw.window
         self._candidates, self._max_attempts = draw.candidates or 1, draw.max_attempts or 3
@@ -149,6 +151,7 @@ class LLMAugmenter(CaptionAugmenter):
             "sampling": None if self._sampling is None else asdict(self._sampling),
             "prompt": self._prompt.describe(),
             "acceptance": self._acceptance.describe(),
+            "context": self._context.describe(),
             "gate": self._gate.describe(),
             "candidates": self._candidates,
             "good_score": self._good_score,
@@ -161,8 +164,11 @@ class LLMAugmenter(CaptionAugmenter):
         return {**self._backend.provenance(), "max_attempts": self._max_attempts}
 
     def fingerprint(self) -> str:
-        """SHA-256 of :meth:`describe`."""
-        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of :meth:`describe`; of the context what is not CLIP's, and not whose it is."""
+        told = {name: part for name, part in self.describe().items() if name != "context"}
+        if self._context != CLIP:
+            told["context"] = [self._context.tokens, self._context.tokenizer]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def close(self) -> None:
         """Free the model."""

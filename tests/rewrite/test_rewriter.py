@@ -366,3 +366,16 @@ def test_llama_cpp_with_other_layouts(tiny_gguf, prompt) -> None:
     (outcome,) = augmenter.outcomes(["a dog on the beach"], 2, 0)
     augmenter.close()
     assert outcome.tokens > 0 and len(outcome.rewrites) + len(outcome.rejections) >= 2
+
+
+def test_rewrites_are_held_to_the_context_of_the_model_that_they_are_for():
+    plain, clip, short = (
+        augmenter(lambda job: f"{job.body} seen from afar in the sun", for_model=model)
+        for model in (None, "ViT-L-14", "ViT-B-32:8")
+    )
+    (outcome,) = short.outcomes(["a small dog"], 1, 0)  # three words, six more and two marks: eleven tokens
+
+    assert {rejection.reason for rejection in outcome.rejections} == {"too-long"}
+    assert all(outcome.rewrites for made in (plain, clip) for outcome in made.outcomes(["a small dog"], 1, 0))
+    assert plain.fingerprint() == clip.fingerprint() != short.fingerprint()
+    assert short.describe()["context"] == {"tokens": 8, "tokenizer": "clip", "model": "ViT-B-32:8"}
