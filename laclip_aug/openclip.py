@@ -14,8 +14,8 @@ import inspect
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -135,8 +135,7 @@ def check_seams() -> None:
 
 def run_trainer(arguments: Sequence[str]) -> Any:
     """open_clip's own training entry point with ``arguments``, its command line without the program's name."""
-    with _cpu_data_parallel():
-        return _MAIN.get()(list(arguments))
+    return _MAIN.get()(list(arguments))
 
 
 def ask_parser(arguments: Sequence[str]) -> tuple[bool, str]:
@@ -270,30 +269,6 @@ def zero_shot_classifier(
     build = Seam("open_clip", "build_zero_shot_classifier", ("model", "tokenizer", "classnames", "templates", "device"))
     build.check()
     return build.get()(loaded.model, loaded.tokenize, list(classnames), list(templates), device=device)
-
-
-@contextmanager
-def _cpu_data_parallel() -> Iterator[None]:
-    """Let the trainer run on several CPU processes.
-
-    It passes ``device_ids=[device]`` to ``DistributedDataParallel`` whatever the device, which torch refuses for a
-    module on the CPU; there the argument carries no information, so it is left out.
-    """
-    from torch import nn
-
-    original = nn.parallel.DistributedDataParallel
-
-    class DistributedDataParallel(original):  # type: ignore[misc, valid-type]
-        def __init__(self, module: nn.Module, device_ids: Any = None, *args: Any, **kwargs: Any) -> None:
-            if all(parameter.device.type == "cpu" for parameter in module.parameters()):
-                device_ids = None
-            super().__init__(module, device_ids, *args, **kwargs)
-
-    nn.parallel.DistributedDataParallel = DistributedDataParallel  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        nn.parallel.DistributedDataParallel = original  # type: ignore[misc]
 
 
 def _module(name: str) -> ModuleType:

@@ -87,10 +87,11 @@ def _train(arguments: list[str]) -> int:
 
         from laclip_aug import openclip
         from laclip_aug.training import hook
+        from laclip_aug.training.processes import cpu_data_parallel
 
         if own.model_config is not None:
             openclip.add_model_config(own.model_config)
-        with hook.install(chosen):
+        with hook.install(chosen), cpu_data_parallel():
             return int(openclip.run_trainer(rest) or 0)
     finally:
         sys.argv[0] = program

@@ -370,7 +370,7 @@ def test_llama_cpp_with_other_layouts(tiny_gguf, prompt) -> None:
 
 def test_rewrites_are_held_to_the_context_of_the_model_that_they_are_for():
     plain, clip, short = (
-        augmenter(lambda job: f"{job.body} seen from afar in the sun", for_model=model)
+        llm(lambda job: f"{job.body} seen from afar in the sun", for_model=model)
         for model in (None, "ViT-L-14", "ViT-B-32:8")
     )
     (outcome,) = short.outcomes(["a small dog"], 1, 0)  # three words, six more and two marks: eleven tokens
