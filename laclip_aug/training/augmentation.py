@@ -22,10 +22,11 @@ from laclip_aug.errors import ConfigurationError, UnsupportedOpenClipError
 from laclip_aug.seeding import derive
 from laclip_aug.training import coverage, provenance
 from laclip_aug.training.counts import DrawCounts
+from laclip_aug.training.linked import Linked
 from laclip_aug.training.loader import TrainingLoader
 from laclip_aug.training.loss import MultiTextLoss
 from laclip_aug.training.options import TextAugOptions
-from laclip_aug.training.pairing import Handover, KeyedTransform, order_fault, transform_parameter
+from laclip_aug.training.pairing import Handover, KeyedTransform, PromisingTransform, order_fault, transform_parameter
 from laclip_aug.training.rows import row_ids
 from laclip_aug.training.samplers import origin, sampler_for
 from laclip_aug.training.tokenizer import AugmentingTokenizer, SharedEpoch
@@ -56,7 +57,7 @@ class TextAugmentation:
 
     def __init__(self, options: TextAugOptions) -> None:
         self.options = options
-        self.sampler = None if options.mode == "none" else sampler_for(options)
+        self.sampler = None if options.mode == "none" and not options.linked else sampler_for(options)
         self.multi_text_loss: MultiTextLoss | None = None
         self._origin = {} if self.sampler is None else origin(self.sampler)
         self._arguments = Namespace()
@@ -73,7 +74,7 @@ class TextAugmentation:
         """Whether to trim texts. By default not where no text is ever changed: that run is open_clip's, to the bit."""
         if self.options.trim != "auto":
             return self.options.trim == "on"
-        return self.sampler is not None and self.sampler.changes_texts
+        return self.sampler is not None and (self.sampler.changes_texts or bool(self.options.linked))
 
     def check(self, args: Namespace) -> None:
         """Refuse what would train on something else than it says, and note our options in ``args`` for the log.
@@ -121,12 +122,12 @@ class TextAugmentation:
             self._refuse_other_batches(args, *(v for name, v in given.items() if name != "tokenizer"))
             provenance.check_ranks(self._origin["fingerprint"], args.world_size)
             shared, counts = SharedEpoch(given["epoch"]), DrawCounts(self.sampler.strategies, args.workers)
-            handover = self._pair(dataset_fn, given)
-            augmenting = AugmentingTokenizer(given["tokenizer"], self.sampler, shared, counts, handover)
+            handover, linked = self._pair(dataset_fn, given), self._linked(args)
+            augmenting = AugmentingTokenizer(given["tokenizer"], self.sampler, shared, counts, handover, linked)
             given["tokenizer"] = augmenting
             info = dataset_fn(*call.args, **call.kwargs)
             self._look_into_cache(augmenting, info.dataloader, args)
-            return self._follow_epochs(info, shared, counts, args)
+            return self._follow_epochs(info, shared, counts, linked, args)
 
         return build
 
@@ -220,15 +221,24 @@ class TextAugmentation:
 
     def _pair(self, dataset_fn: Callable[..., Any], given: dict[str, Any]) -> Handover | None:
         """Let the transform in the loader's arguments tell the tokenizer which image it has, where the loader can."""
-        if self.sampler is None or not self.sampler.changes_texts:
+        linked = bool(self.options.linked)
+        if self.sampler is None or not (linked or self.sampler.changes_texts):
             return None
         if fault := order_fault(dataset_fn, given):
+            if linked:
+                raise UnsupportedOpenClipError(
+                    f"linked augmentation needs a loader that reads an image right before its caption; of this one: "
+                    f"{fault}. Use CSV or webdataset files, or leave out --text-aug-linked"
+                )
             if given["args"].rank == 0:
                 logging.info("text augmentation: images that share a caption share its texts in this loader: %s", fault)
             return None
         name, handover = str(transform_parameter(given)), Handover()
-        given[name] = KeyedTransform(given[name], handover)
+        given[name] = (PromisingTransform if linked else KeyedTransform)(given[name], handover)
         return handover
+
+    def _linked(self, args: Namespace) -> Linked | None:
+        return Linked(self.options.linked, self.options.seed, args.workers) if self.options.linked else None
 
     def _look_into_cache(self, tokenizer: AugmentingTokenizer, loader: Any, args: Namespace) -> None:
         """Check that the cache covers the training data, and let the tokenizer learn the words of both."""
@@ -244,7 +254,9 @@ class TextAugmentation:
             coverage.check(measured, captions, str(args.train_data), self.options)
         tokenizer.learn(chain(islice(captions, coverage.SAMPLE_SIZE), _texts(lookup)))
 
-    def _follow_epochs(self, info: Any, shared: SharedEpoch, counts: DrawCounts, args: Namespace) -> Any:
+    def _follow_epochs(
+        self, info: Any, shared: SharedEpoch, counts: DrawCounts, linked: Linked | None, args: Namespace
+    ) -> Any:
         """``info`` with an augmented loader, and with a ``set_epoch`` that reaches the workers and the loss."""
         set_epoch, batches = info.set_epoch, 0
 
@@ -268,6 +280,8 @@ class TextAugmentation:
             if args.rank == 0:
                 where = f" (by rank 0 of {args.world_size})" if args.world_size > 1 else ""
                 logging.info("%s%s", drawn.line(epoch), where)
+                if linked is not None:
+                    logging.info("%s%s", linked.line(epoch), where)
                 steps = info.dataloader.num_batches // args.accum_freq
                 openclip.log_scalars(drawn.scalars(), steps * (epoch + 1) - 1, self._writer, args)
             coverage.check_draws(drawn, self.options)

@@ -19,6 +19,8 @@ from laclip_aug.exchange.addresses import local_directory
 MODES = ("none", "laclip", "laclip-mt", "eda", "back-translation")
 ON_THE_FLY = ("eda",)
 """Modes that need no cache: quick enough to make the texts in a loader worker."""
+LINKED = ("flip", "gray", "crop")
+"""Changes of an image that its texts can follow."""
 DEFAULT_POOL = 5
 """Texts that an on-the-fly mode draws from: the original and four others, as in the paper's comparison."""
 
@@ -45,6 +47,7 @@ class TextAugOptions:
     mt_negatives: str = "index"
     mt_mask_duplicates: bool = False
     trim: str = "auto"
+    linked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("--text-aug", self.mode, MODES)
@@ -67,8 +70,11 @@ class TextAugOptions:
             "--text-aug-mt-negatives": self.mt_negatives != "index",
             "--text-aug-mt-mask-duplicates": self.mt_mask_duplicates,
         }
+        for name in self.linked:
+            _one_of("--text-aug-linked", name, LINKED)
         on_the_fly = self.mode in ON_THE_FLY and self.cache is None
         if self.mode == "none":
+            given["--text-aug-seed"] &= not self.linked
             _refuse(given, "have no effect with --text-aug none; name a mode, such as --text-aug laclip", "--text-aug-")
         elif self.cache is None and not on_the_fly:
             raise ConfigurationError(
@@ -188,6 +194,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--text-aug-mt-mask-duplicates",
         action="store_true",
         help="do not count a text as a negative where it equals the positive",
+    )
+    group.add_argument(
+        "--text-aug-linked",
+        default=(),
+        metavar="A,B",
+        type=lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
+        help="change image and text together, also with --text-aug none: flip (left and right change places), gray "
+        "(colour words go), crop (to the half that the text is then of); by default nothing",
     )
     group.add_argument(
         "--text-aug-trim",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import tarfile
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -24,6 +24,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from laclip_aug.errors import UnsupportedOpenClipError
+
+Steps = Sequence[Callable[[Image.Image], Image.Image]]
+"""What to do to an image, in this order."""
 _SIDE = 32
 _SAMPLES = 3
 
@@ -43,16 +47,34 @@ class Handover:
     """What the transform left for the tokenizer, in one process; what it holds is not carried to another."""
 
     def __init__(self) -> None:
-        self._left = b""
+        self._key = b""
+        self._promise: Callable[[Steps], None] | None = None
 
-    def leave(self, key: bytes) -> None:
-        """Leave the key of the image that is transformed now."""
-        self._left = key
+    def leave(self, key: bytes, promise: Callable[[Steps], None] | None = None) -> None:
+        """Leave the key of the image that is transformed now, and how to do so once its changes are known."""
+        self._key, self._promise = key, promise
 
     def take(self) -> bytes:
         """The key of the image that was transformed last; nothing if it was taken already."""
-        key, self._left = self._left, b""
+        key, self._key = self._key, b""
         return key
+
+    def change(self, steps: Steps) -> None:
+        """Transform the image that was promised last, after ``steps``.
+
+        Raises:
+            UnsupportedOpenClipError: no image was promised since the last call.
+        """
+        promise, self._promise = self._promise, None
+        if promise is None:
+            raise UnsupportedOpenClipError(
+                "the loader reads a caption without its image, so linked augmentation cannot work in it; leave out "
+                "--text-aug-linked"
+            )
+        promise(steps)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_key": b"", "_promise": None}
 
 
 class KeyedTransform:
@@ -68,6 +90,22 @@ class KeyedTransform:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_transform"], name)
+
+
+class PromisingTransform(KeyedTransform):
+    """One that transforms later: gives an empty tensor, which :meth:`Handover.change` makes the transformed image."""
+
+    def __call__(self, image: Any, *args: Any, **kwargs: Any) -> Any:
+        promised = torch.empty(0)
+
+        def keep(steps: Steps) -> None:
+            changed = image
+            for step in steps:
+                changed = step(changed)
+            promised.data = self._transform(changed, *args, **kwargs)
+
+        self._handover.leave(image_key(image), keep)
+        return promised
 
 
 def transform_parameter(arguments: dict[str, Any]) -> str | None:

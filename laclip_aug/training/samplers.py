@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from laclip_aug.augmenter import create_augmenter
+from laclip_aug.augmenter import Rewrite, create_augmenter
 from laclip_aug.training.options import DEFAULT_POOL, TextAugOptions
 from laclip_aug.training.sampling import AugmenterLookup, TextSampler
+
+
+class _NoRewrites:
+    """Knows every caption, and no rewrite of any."""
+
+    sources: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return 0
+
+    def get(self, caption: str) -> Sequence[Rewrite]:
+        return ()
 
 
 def sampler_for(options: TextAugOptions) -> TextSampler:
     """The sampler that ``options`` describe, over a cache or over an augmenter that works while loading."""
     shared: dict[str, Any] = {"seed": options.seed, "original_prob": options.original_prob}
+    if options.mode == "none":  # linked augmentation alone
+        return TextSampler(_NoRewrites(), multi=True, seed=options.seed)
     if options.cache is None:
         pool = DEFAULT_POOL if options.num_texts is None else options.num_texts
         augmenter = create_augmenter(options.mode, **options.augmenter_options)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from laclip_aug.training.counts import DrawCounts, shared
+from laclip_aug.training.linked import Linked
 from laclip_aug.training.pairing import Handover
 from laclip_aug.training.sampling import TextSampler
 from laclip_aug.training.words import WordTokens, with_word_table
@@ -45,6 +46,7 @@ class AugmentingTokenizer:
         counts: where to count the draws; optional.
         handover: where the transform leaves the key of the image of the next caption, which then joins the draw's;
             optional.
+        linked: changes each caption's texts and its image together; optional, and needs ``handover``.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class AugmentingTokenizer:
         epoch: SharedEpoch,
         counts: DrawCounts | None = None,
         handover: Handover | None = None,
+        linked: Linked | None = None,
     ) -> None:
         self.tokenizer = with_word_table(tokenizer)
         self.sampler = sampler
         self.epoch = epoch
         self.counts = counts
         self.handover = handover
+        self.linked = linked
 
     def learn(self, texts: Iterable[str]) -> None:
         """Fill the table of words from some of ``texts``, if there is one; in time before loader workers start."""
@@ -74,7 +78,12 @@ class AugmentingTokenizer:
         chosen: list[str] = []
         for caption in captions:
             draw = self.sampler.draw(caption, epoch, image)
-            chosen.extend(draw.texts)
+            if self.handover is None or self.linked is None:
+                chosen.extend(draw.texts)
+            else:
+                told, steps = self.linked(caption, draw.texts, epoch, image)
+                self.handover.change(steps)
+                chosen.extend(told)
             if self.counts is not None:
                 self.counts.add(draw)
         tokens = self.tokenizer(chosen, *args, **kwargs)
