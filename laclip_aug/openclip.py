@@ -194,8 +194,8 @@ def load_tokenizer(name: str, context_length: int | None = None) -> Any:
         return library.get_tokenizer(name, context_length=context_length)
     except Exception as error:  # whatever the reading of a tokenizer's files raises
         raise ConfigurationError(
-            f"the tokenizer of {name!r} cannot be loaded ({error}); if it is on the Hugging Face hub, make the hub "
-            "reachable once, and it stays on disk"
+            f"the tokenizer of {name!r} cannot be loaded ({str(error).splitlines()[0] if str(error) else error!r}); if "
+            "it is on the Hugging Face hub, make the hub reachable once, and it stays on disk"
         ) from error
 
 
