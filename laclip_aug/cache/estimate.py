@@ -1,7 +1,8 @@
 """What a build would take, from a few hundred captions made by the real engine and stored in a cache for a moment.
 
-Two samples of different size are made: the difference of what they take, over the difference of their sizes, is what a
-caption takes, and what both have in common (starting the engine, filling its slots, a file's head) is counted once.
+Two samples of different size are made. The engine starts with the first, so the second, larger one tells the time of a
+caption, and what the first took beyond that is counted once. Files have heads: a caption takes the difference of the
+two sizes over that of the numbers of captions.
 """
 
 from __future__ import annotations
@@ -10,19 +11,17 @@ import heapq
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tqdm import tqdm
 
 from laclip_aug.augmenter import CaptionAugmenter
-from laclip_aug.cache.build import CHUNK, MAX_CAPTION_CHARS, Run
+from laclip_aug.cache.build import MAX_CAPTION_CHARS, Run
 from laclip_aug.cache.config import Config
-from laclip_aug.cache.format import MANIFEST, read_manifest
-from laclip_aug.cache.keys import KeySet, key_of, normalise
+from laclip_aug.cache.keys import key_of
 from laclip_aug.cache.part import Part
-from laclip_aug.cache.shards import read_keys
+from laclip_aug.cache.todo import missing_captions
 from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.exchange.log import InputLog
@@ -100,11 +99,9 @@ def estimate(
     small = max(1, len(chosen) // _SMALL)
     first = _made(chosen[:small], augmenter, config, max_caption_chars)
     second = _made(chosen[small:], augmenter, config, max_caption_chars)
-    more = len(chosen) - 2 * small
-    if more > 0 and second.seconds > first.seconds and second.bytes > first.bytes:
-        each, size = (second.seconds - first.seconds) / more, (second.bytes - first.bytes) / more
-    else:  # too few to tell apart what comes once
-        each, size = ((first.seconds + second.seconds) / len(chosen), (first.bytes + second.bytes) / len(chosen))
+    rest = len(chosen) - small
+    each = second.seconds / rest if rest else first.seconds / small
+    size = (second.bytes - first.bytes) / (rest - small) if rest > small else (first.bytes + second.bytes) / len(chosen)
     once = max(0.0, first.seconds - small * each), max(0.0, first.bytes - small * size)
     tokens = (first.tokens + second.tokens) / len(chosen)
     tries = first.tries + second.tries
@@ -125,25 +122,16 @@ def _drawn(
     captions: CaptionInput, directory: Path, max_chars: int, part: Part | None, sample: int
 ) -> tuple[int, list[str]]:
     """How many captions a build would make, and those of the least keys, in the order of these."""
-    done = KeySet()
-    if (directory / MANIFEST).exists():
-        for shard in read_manifest(directory).shards:
-            done.update(read_keys(directory, shard))
     least: list[tuple[int, str]] = []
-    count, source = 0, iter(captions)
-    with tqdm(desc="reading", unit=" rows", disable=None) as bar:
-        while slab := list(islice(source, CHUNK)):
-            texts = [text for text in map(normalise, slab) if part is None or part.has(text)]
-            keys = [key_of(text) for text in texts]
-            for text, key, new in zip(texts, keys, done.add_new(keys), strict=True):
-                if new and Run.unfit_for(text, max_chars) is None:
-                    count += 1
-                    entry = (-int.from_bytes(key, "big"), text)
-                    if len(least) < sample:
-                        heapq.heappush(least, entry)
-                    elif entry > least[0]:
-                        heapq.heapreplace(least, entry)
-            bar.update(len(slab))
+    count = 0
+    with tqdm(missing_captions(captions, directory, max_chars, part), "reading", unit=" captions", disable=None) as bar:
+        for text in bar:
+            count += 1
+            entry = (-int.from_bytes(key_of(text), "big"), text)
+            if len(least) < sample:
+                heapq.heappush(least, entry)
+            elif entry > least[0]:
+                heapq.heapreplace(least, entry)
     return count, [text for _, text in sorted(least, reverse=True)]
 
 

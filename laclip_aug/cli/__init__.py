@@ -14,11 +14,12 @@ from laclip_aug.version import __version__
 SUBCOMMANDS = {
     "rewrite": "rewrite a caption and show the rewrites, and what was rejected and why",
     "build": "augment captions into a cache",
+    "batch": "write requests for vllm run-batch or OpenAI's batches, and read the answers",
     "eval": "how good a model is: zero-shot, few-shot, linear probe, retrieval, composition",
     "ablate": "compare ways to augment: train a grid of models, evaluate them, one table",
     "recipe": "print the command line of one of the paper's training runs",
     "report": "how good a cache is, on one page: counts, lengths, signals, rejections, samples",
-    "cache": "info, show, verify, compile, repair, filter, import, export",
+    "cache": "info, show, verify, compile, repair, filter, merge, add-strategy, import, export",
     "translate": "convert translation models; show a back-translation",
 }
 """What there is, in one line each. A subcommand's module is imported when it is asked for: some load much."""

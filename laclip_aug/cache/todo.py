@@ -1,0 +1,35 @@
+"""Which captions of an input a cache lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from laclip_aug.cache.browse import records
+from laclip_aug.cache.build import CHUNK, MAX_CAPTION_CHARS, Run
+from laclip_aug.cache.format import MANIFEST
+from laclip_aug.cache.keys import KeySet, caption_key, key_of, normalise
+from laclip_aug.cache.part import Part
+
+
+def missing_captions(
+    captions: Iterable[str],
+    directory: Path,
+    max_caption_chars: int = MAX_CAPTION_CHARS,
+    part: Part | None = None,
+) -> Iterator[str]:
+    """Each distinct caption, normalised, that a build would give to its augmenter; nothing is written.
+
+    Raises:
+        CacheFormatError, CacheCorruptError: what is in ``directory`` is no sound cache.
+    """
+    known = KeySet()
+    if (directory / MANIFEST).exists():
+        known.update(caption_key(record.caption) for record in records(directory))
+    source = iter(captions)
+    while slab := list(islice(source, CHUNK)):
+        texts = [text for text in map(normalise, slab) if part is None or part.has(text)]
+        for text, new in zip(texts, known.add_new([key_of(text) for text in texts]), strict=True):
+            if new and Run.unfit_for(text, max_caption_chars) is None:
+                yield text
