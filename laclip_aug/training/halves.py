@@ -26,7 +26,7 @@ _LONGEST = 6  # words of a thing; more are likely to say how it stands to the ot
 
 def of_half(text: str, kept: str) -> str | None:
     """What ``text`` says of the half ``kept`` (left, right, top or bottom); ``None`` where it does not name both."""
-    found = _BOTH.fullmatch(text)
+    found = _BOTH.fullmatch(text) if text.count(" the ") > 1 else None  # few captions are worth the search
     if found is None or OPPOSITE[found["one"].lower()] != found["other"].lower():
         return None
     if kept not in (found["one"].lower(), found["other"].lower()):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from PIL import Image, ImageOps
 
 from laclip_aug.cache.keys import normalise
-from laclip_aug.seeding import generator
+from laclip_aug.seeding import derive
 from laclip_aug.training.colourless import colourless, in_black_and_white
 from laclip_aug.training.counts import DrawCounts
 from laclip_aug.training.halves import halves_of, of_half
@@ -52,10 +52,11 @@ class Linked:
         ``caption`` is the photo's own, which may be none of the texts: what it says can be read in the photo keeps it
         from being mirrored.
         """
-        drawn = generator(self.seed, epoch, normalise(caption), key, "linked")
-        # each change has its draws whatever the others do, so that leaving one out changes no other
-        wanted = {name: drawn.random() < share for name, share in CHANGES.items()}
-        side, says_grey = drawn.random(), drawn.random() < 0.5
+        number = derive(self.seed, epoch, normalise(caption), key, "linked")
+        # each change has its own bits, so that leaving one out changes no other
+        draws = [(number >> 12 * place & 0xFFF) / 0x1000 for place in range(5)]
+        wanted = {name: draw < share for draw, (name, share) in zip(draws, CHANGES.items(), strict=False)}
+        side, says_grey = draws[3], draws[4] < 0.5
         told = tuple(texts)
         steps: list[Callable[[Photo], Photo]] = []
         noted: list[str] = []
@@ -70,7 +71,7 @@ class Linked:
                 changed = tuple(of_half(text, kept) for text in told)
                 step = _Half(kept)
             elif name == "flip":
-                readable = any(map(is_readable, (caption, *told)))
+                readable = any(map(is_readable, dict.fromkeys((caption, *told))))
                 changed = (None,) if readable else tuple(map(mirrored, told))
             else:
                 changed = tuple(map(colourless, told))

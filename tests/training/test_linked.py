@@ -54,8 +54,9 @@ def test_left_and_right_change_places_where_they_are_sides(text: str, expected: 
 @pytest.mark.parametrize(
     "text",
     [
-        "a stop sign", 'he says "no"', "a clock on a tower", "a NASA rocket", "the number 7 on his jersey",
-        "letters on a wall", "the logo of a bank", "‘open’ in neon", "she checks her watch", "cup #3",
+        "a stop sign", "the clock’s face", 'he says "no"', "a clock on a tower", "a NASA rocket",
+        "the number 7 on his jersey", "letters on a wall", "the logo of a bank", "“open” in neon",
+        "she checks her watch", "cup #3",
     ],
 )  # fmt: skip
 def test_what_can_be_read_is_never_mirrored(text: str) -> None:
