@@ -1,15 +1,21 @@
 """Data sets that a library reads: ``torchvision:CIFAR10``, ``clip-benchmark:wds/vtab/cifar10``.
 
-Nothing is downloaded: a data set that is not there is an error that says how to fetch it.
+Nothing is downloaded: a data set that is not there is an error that says how to fetch it. Some of clip-benchmark's
+builders do so whatever they are told, so they may neither start a program nor use ``requests``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +54,8 @@ def library_images(address: str, split: str, root: Path | None) -> ImageSet:
     """
     if root is None:
         raise ConfigurationError(f"{address}: name the folder that its data are in with --root")
+    if not root.is_dir():
+        raise InputError(f"{address}: there is no folder {root}; name the one that its data are in with --root")
     if address.startswith(f"{_CLIP_BENCHMARK}wds/"):
         return local_images(str(root), split)  # its class reads tars from their start to their end only
     data = (
@@ -111,13 +119,28 @@ def _of_clip_benchmark(address: str, split: str, root: Path) -> Any:
         raise MissingExtraError("eval", "clip_benchmark") from None
     name = address.removeprefix(_CLIP_BENCHMARK)
     try:
-        return build_dataset(name, root=str(root), transform=None, split=split, download=False)
-    except Exception as error:  # its builders assert, and raise whatever their sources do
+        with _no_download():
+            return build_dataset(name, root=str(root), transform=None, split=split, download=False)
+    except (Exception, SystemExit) as error:  # its builders assert, exit, and raise whatever their sources do
         raise InputError(
             f"{address} cannot be read from {root} ({error!r}); to fetch it: "
             f'python -c "from clip_benchmark.datasets.builder import build_dataset as b; '
             f'b({name!r}, root={str(root)!r}, download=True)"'
         ) from error
+
+
+@contextmanager
+def _no_download() -> Iterator[None]:
+    """Nothing can be fetched meanwhile by a program or by ``requests``."""
+
+    def refuse(*what: Any, **_: Any) -> None:
+        raise FileNotFoundError(f"it is not there, and would be fetched by {' '.join(map(str, what))[:200]}")
+
+    with ExitStack() as stack:
+        for name, place in (("Popen", subprocess), ("system", os), ("get", sys.modules.get("requests"))):
+            if place is not None:
+                stack.enter_context(patch.object(place, name, refuse))
+        yield
 
 
 def _labels(data: Any, count: int) -> NDArray[np.int64]:

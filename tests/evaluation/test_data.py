@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from laclip_aug.errors import ConfigurationError, InputError, UnknownNameError
 from laclip_aug.evaluation.captions import captioned, hard_negatives
@@ -106,6 +108,58 @@ def test_clip_benchmark_reads_its_data_sets(tmp_path: Path) -> None:
     (tmp_path / "w/classnames.txt").write_text("day\nnight\n")
     part = load_dataset("clip-benchmark:wds/own", tmp_path / "w").labelled("test")
     assert (part.labels.tolist(), part.images.classes) == ([1], ["day", "night"])
+
+
+def test_what_clip_benchmark_writes_is_read_as_it_reads_it(tmp_path: Path) -> None:
+    """Its own converter makes the tars, and its own reader says what is in them."""
+    from clip_benchmark.datasets.builder import build_dataset
+    from clip_benchmark.webdataset_builder import PIL_to_bytes, convert_dataset, convert_retrieval_dataset
+
+    class Photos(list[tuple[Image.Image, int]]):
+        classes = ("sky", "grass", "rose")
+        templates = ("a photo of a {c}.", "art of the {c}.")
+
+    pixels = np.random.default_rng(3).integers(0, 255, (7, 6, 6, 3), dtype=np.uint8)
+    pictures = [Image.fromarray(one) for one in pixels]
+    photos = Photos((picture, number % 3) for number, picture in enumerate(pictures))
+    convert_dataset(photos, "test", str(tmp_path / "w"), transform=PIL_to_bytes("webp"), max_count=3, verbose=False)
+    theirs = build_dataset("wds/own", root=str(tmp_path / "w"), transform=np.asarray, split="test")
+    part = load_dataset("clip-benchmark:wds/own", tmp_path / "w").labelled("test")
+    assert part.images.classes == theirs.classes == list(Photos.classes)
+    assert list(part.images.templates) == theirs.templates == list(Photos.templates)
+    expected = list(theirs)
+    assert part.labels.tolist() == [label for _, label in expected] == [0, 1, 2, 0, 1, 2, 0]
+    for index, (array, _) in enumerate(expected):
+        assert (np.asarray(part.images.read(index)) == array).all()
+
+    captions = [[f"one {number}", f"two {number}"] for number in range(7)]
+    rows = list(zip(pictures, captions, strict=True))
+    convert_retrieval_dataset(rows, "test", str(tmp_path / "r"), transform=PIL_to_bytes("png"), verbose=False)
+    theirs = build_dataset("wds/own", root=str(tmp_path / "r"), transform=np.asarray, task="zeroshot_retrieval")
+    images, chosen = load_dataset("clip-benchmark:wds/own", tmp_path / "r").images("test")
+    found = captioned(images.only(chosen.tolist()), None)
+    assert found.images.captions == captions == [texts for _, texts in theirs]
+
+
+@pytest.mark.parametrize(
+    ("name", "by"),
+    [("imagenetv2", "https://.*imagenetv2"), ("fer2013", "."), ("objectnet", "."), ("crossmodal3600", "wget")],
+)
+def test_what_clip_benchmark_would_fetch_is_refused(
+    name: str, by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These of its builders do not ask ``download``. A program named wget would say that it was started."""
+    (tmp_path / "wget").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (tmp_path / "wget").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=f"cannot be read.*{by}.*to fetch it: python -c"):
+        load_dataset(f"clip-benchmark:{name}", tmp_path / "empty").images("test")
+    assert not (tmp_path / "started").exists()
+    with pytest.raises(InputError, match=r"there is no folder .*absent.*--root"):
+        load_dataset(f"clip-benchmark:{name}", tmp_path / "absent").images("test")
+    assert not (tmp_path / "absent").exists()
 
 
 def test_splits_are_parts_of_each_class_that_do_not_overlap(tmp_path: Path) -> None:
