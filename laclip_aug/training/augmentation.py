@@ -27,6 +27,7 @@ from laclip_aug.training.loader import TrainingLoader
 from laclip_aug.training.loss import MultiTextLoss
 from laclip_aug.training.options import TextAugOptions
 from laclip_aug.training.pairing import Handover, KeyedTransform, PromisingTransform, order_fault, transform_parameter
+from laclip_aug.training.refusals import refuse_batches, refuse_losses
 from laclip_aug.training.rows import row_ids
 from laclip_aug.training.samplers import origin, sampler_for
 from laclip_aug.training.tokenizer import AugmentingTokenizer, SharedEpoch
@@ -38,8 +39,6 @@ _UNTRIMMED = {
     "fsdp": "keeps the model's parameters in shards",
 }
 """Options of the trainer under which texts keep their padding, and why."""
-_ONE_LENGTH = ("use_naflex", "variable_text", "genlip", "genlap")
-"""Flags for batches of another form than texts ``[B, L]``, in the arguments or in what loaders are told."""
 _LOADER = ("args", "is_train", "epoch", "tokenizer")
 _PLAIN_LOSSES = ("ClipLoss", "SigLipLoss", "DistillClipLoss")
 _CHECK_EVERY = 64  # batches
@@ -84,9 +83,10 @@ class TextAugmentation:
         """
         self._arguments = args
         if self.sampler is not None:
-            self._refuse_other_batches(args)
-        if self.multi_text:
-            self._refuse_other_losses(args)
+            refuse_batches(args)
+        if self.sampler is not None and self.multi_text:
+            refuse_losses(args, self.sampler.num_texts)
+            self._loss_for(args, None)  # its constructor names combinations of loss options that have no meaning
         ours = self.options.as_namespace() | {f"text_aug_{name}": value for name, value in self._origin.items()}
         self._changed = provenance.differences(provenance.noted(args), ours)
         vars(args).update(ours)
@@ -119,7 +119,8 @@ class TextAugmentation:
             if self.sampler is None:
                 return dataset_fn(*positional, **named)
             # once more: the trainer has looked at the model since
-            self._refuse_other_batches(args, *(v for name, v in given.items() if name != "tokenizer"))
+            refuse_batches(args, *(v for name, v in given.items() if name != "tokenizer"))
+            provenance.warn_of_contexts(self.sampler.lookup, given["tokenizer"], args)
             provenance.check_ranks(self._origin["fingerprint"], args.world_size)
             shared, counts = SharedEpoch(given["epoch"]), DrawCounts(self.sampler.strategies, args.workers)
             handover, linked = self._pair(dataset_fn, given), self._linked(args)
@@ -192,32 +193,6 @@ class TextAugmentation:
             mask_duplicates=options.mt_mask_duplicates,
             **distributed,
         )
-
-    def _refuse_other_batches(self, args: Namespace, *told: Any) -> None:
-        other = [name for name in _ONE_LENGTH if any(getattr(one, name, False) is True for one in (args, *told))]
-        if "audio" in str(args.dataset_type):
-            other.append("dataset_type")
-        if other:
-            raise ConfigurationError(
-                f"text augmentation needs batches of images and of texts padded to one length, which "
-                f"{', '.join(other)} of open_clip's arguments rules out; use another model or --text-aug none"
-            )
-
-    def _refuse_other_losses(self, args: Namespace) -> None:
-        texts = f"{1 if self.sampler is None else self.sampler.num_texts} texts per image"
-        if openclip.is_generative(args.model):
-            raise ConfigurationError(
-                f"{args.model} decodes one caption per image; it cannot train on {texts}: use laclip"
-            )
-        if args.distill_model is not None and args.distill_pretrained is not None:
-            for option, given in (("--siglip", args.siglip), ("--accum-freq", args.accum_freq > 1)):
-                if given:
-                    raise ConfigurationError(f"open_clip's trainer has no distillation with {option}; leave it out")
-        if getattr(args, "horovod", False):
-            raise ConfigurationError(
-                f"the loss over {texts} gathers by torch.distributed; start with torchrun, not horovod"
-            )
-        self._loss_for(args, None)  # its constructor names combinations of loss options that have no meaning
 
     def _pair(self, dataset_fn: Callable[..., Any], given: dict[str, Any]) -> Handover | None:
         """Let the transform in the loader's arguments tell the tokenizer which image it has, where the loader can."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from torch import distributed
 
 from laclip_aug.errors import ConfigurationError
+from laclip_aug.quality.context import context_of, recorded
 
 PARAMETERS = "params.txt"
 _MODE = "text_aug"
@@ -66,4 +68,21 @@ def check_ranks(fingerprint: str, world_size: int) -> None:
         raise ConfigurationError(
             f"the texts are not the same on all ranks (fingerprints: {by_rank}); copy one cache, or one synonym file "
             "or WordNet, to all machines"
+        )
+
+
+def warn_of_contexts(lookup: Any, tokenizer: Any, args: Namespace) -> None:
+    """Say in the log, on rank 0, if the texts were held to another context than the trained model has."""
+    manifest = getattr(lookup, "manifest", None)
+    held = {recorded(config.describe) for config in getattr(manifest, "configs", ())} - {None}
+    if args.rank or not held or (own := context_of(tokenizer, args.model)) is None:
+        return
+    model = f"{args.model}:{own.tokens}" if getattr(args, "force_context_length", None) else args.model
+    for context in sorted(held - {own}, key=str):
+        logging.warning(
+            "the cache's texts were held to %s, and %s reads %s; build a cache for it with --for-model %s",
+            context,
+            args.model,
+            own,
+            model,
         )

@@ -13,10 +13,13 @@ import open_clip_train.main as upstream_main
 import open_clip_train.train as upstream_train
 import pytest
 import torch
-from open_clip import ClipLoss
+from open_clip import ClipLoss, SimpleTokenizer
 from torch import distributed, multiprocessing
 
+from laclip_aug.augmenter import Outcome, Rewrite
+from laclip_aug.cache.config import Config
 from laclip_aug.cache.lookup import CachedAugmenter
+from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.eda import EDAAugmenter
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.training import provenance
@@ -192,3 +195,42 @@ def test_a_new_epoch_compiles_nothing_anew() -> None:
         assert values[-1] == pytest.approx(float(loss(images, texts, torch.tensor(10.0), row_ids=torch.arange(4))))
     assert frames[-1] == frames[0] > 0
     assert len(set(values)) > 1
+
+
+def held(*contexts: dict[str, Any] | None) -> SimpleNamespace:
+    """A look-up whose manifest has a configuration for each of ``contexts``."""
+    describes = [{} if context is None else {"context": context} for context in contexts]
+    return SimpleNamespace(manifest=SimpleNamespace(configs=[SimpleNamespace(describe=d) for d in describes]))
+
+
+def test_texts_made_for_another_context_are_warned_of(train: Train, tmp_path: Path) -> None:
+    clip = {"tokens": 32, "tokenizer": "clip", "model": "ViT-B-32:32"}
+    for name, context in (("same", clip), ("longer", clip | {"tokens": 77})):
+        config = Config("llm", "test", seed=0, n=1, sources=("chatgpt",), describe={"context": context})
+        with CacheWriter(tmp_path / name, config) as writer:
+            for caption in CAPTIONS:
+                writer.new([caption])
+                writer.add(Outcome(caption, (Rewrite("chatgpt", f"a photo of {caption}"),)))
+            writer.finish()
+        run = train("--text-aug", "laclip", "--text-aug-cache", str(tmp_path / name), name=f"run-{name}", epochs=1)
+        log = (run / "out.log").read_text()
+        assert ("the cache's texts were held to 77 tokens of CLIP, and " in log) == (name == "longer")
+        assert ("reads 32 tokens of CLIP; build a cache for it with --for-model " in log) == (name == "longer")
+
+
+def test_which_contexts_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer, args = SimpleTokenizer(context_length=64), Namespace(rank=0, model="ViT-B-32", force_context_length=64)
+    clip = {"tokens": 64, "tokenizer": "clip"}
+    other = {"tokens": 64, "tokenizer": "0123456789abcdef", "model": "ViT-B-16-SigLIP"}
+    for contexts in ([None], [clip], []):
+        provenance.warn_of_contexts(held(*contexts), tokenizer, args)
+    provenance.warn_of_contexts(held(other), tokenizer, Namespace(**{**vars(args), "rank": 1}))
+    provenance.warn_of_contexts(held(other), None, args)
+    provenance.warn_of_contexts(EDAAugmenter(), tokenizer, args)
+    assert not caplog.records
+
+    provenance.warn_of_contexts(held(clip, other, None, other), tokenizer, args)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the cache's texts were held to 64 tokens of ViT-B-16-SigLIP, and ViT-B-32 reads 64 tokens of CLIP; build a "
+        "cache for it with --for-model ViT-B-32:64"
+    ]

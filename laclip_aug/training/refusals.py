@@ -1,0 +1,38 @@
+"""What of a trainer's arguments text augmentation cannot go with: said before anything is loaded."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from laclip_aug import openclip
+from laclip_aug.errors import ConfigurationError
+
+_ONE_LENGTH = ("variable_text", "genlip", "genlap")
+"""Flags for batches of another form than texts ``[B, L]``, in the arguments or in what loaders are told."""
+
+
+def refuse_batches(args: Namespace, *told: object) -> None:
+    """Raise :class:`ConfigurationError` if a batch has no texts padded to one length; ``told``: what a loader gets."""
+    other = [name for name in _ONE_LENGTH if any(getattr(one, name, False) is True for one in (args, *told))]
+    if "audio" in str(args.dataset_type):
+        other.append("dataset_type")
+    if other:
+        raise ConfigurationError(
+            f"text augmentation needs batches of images and of texts padded to one length, which "
+            f"{', '.join(other)} of open_clip's arguments rules out; use another model or --text-aug none"
+        )
+
+
+def refuse_losses(args: Namespace, texts_per_image: int) -> None:
+    """Raise :class:`ConfigurationError` if the loss that ``args`` ask for has no form over several texts per image."""
+    texts = f"{texts_per_image} texts per image"
+    if openclip.is_generative(args.model):
+        raise ConfigurationError(f"{args.model} decodes one caption per image; it cannot train on {texts}: use laclip")
+    if args.distill_model is not None and args.distill_pretrained is not None:
+        for option, given in (("--siglip", args.siglip), ("--accum-freq", args.accum_freq > 1)):
+            if given:
+                raise ConfigurationError(f"open_clip's trainer has no distillation with {option}; leave it out")
+    if getattr(args, "horovod", False):
+        raise ConfigurationError(
+            f"the loss over {texts} gathers by torch.distributed; start with torchrun, not horovod"
+        )
