@@ -146,6 +146,7 @@ def training_captions(dataset: Any, args: Any, seed: int) -> TrainingCaptions:
         InputError: the shards are a directory, or addresses that webdataset does not open: the trainer would wait
             for samples without end.
     """
+    dataset = getattr(dataset, "base_dataset", dataset)  # the table that open_clip 4's NaFlex batches are made of
     captions: Collection[Any] | None = getattr(dataset, "captions", None)
     if captions is not None:
         return TrainingCaptions(captions, whole=True)

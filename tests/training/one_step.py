@@ -55,10 +55,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Batch:
-    """The samples as tables: ``slices[j]`` holds each sample's text j, ``drawn`` the text that ``laclip`` draws."""
+    """The samples as tables: ``slices[j]`` holds each sample's text j, ``drawn`` the text that ``laclip`` draws.
+
+    ``drawn_alike`` is what it draws in a loader that does not tell which image a caption has.
+    """
 
     slices: tuple[Path, ...]
     drawn: Path
+    drawn_alike: Path
     cache: Path
     model: Path
 
@@ -106,7 +110,8 @@ def make_batch(root: Path) -> Batch:
     model = root / "one-step-clip.json"  # version 2 knows no directories
     model.write_text(json.dumps({"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}))
     tables = tuple(table(f"slice-{j}.tsv", texts) for j, texts in enumerate(slices))
-    return Batch(tables, table("drawn.tsv", drawn), root / "cache", model)
+    alike = table("alike.tsv", [sampler.texts(caption, 0)[0] for caption in CAPTIONS])
+    return Batch(tables, table("drawn.tsv", drawn), alike, root / "cache", model)
 
 
 Gradients = dict[str, Tensor]

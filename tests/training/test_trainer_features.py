@@ -66,6 +66,8 @@ OPTIONS: dict[str, tuple[tuple[str, ...], int, float]] = {
         ROUNDING,
     ),
 }
+if openclip.has_tasks():
+    OPTIONS["naflex"] = (("--use-naflex", "--naflex-seq-lens", "4", "--naflex-max-tokens-per-batch", "32"), 1, ROUNDING)
 if not LOCKS_TEXT:
     OPTIONS = {name: case for name, case in OPTIONS.items() if "--lock-text" not in case[0]}
 RESUMED: dict[str, tuple[str, ...]] = {
@@ -97,7 +99,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
 
         for mode in ("laclip", "laclip-mt"):
             add(mode, extra=batch.augmented(mode))
-        add("drawn", batch.drawn)
+        add("drawn", batch.drawn_alike if name == "naflex" else batch.drawn)
         for j, table in enumerate(batch.slices):
             add(f"slice {j}", table)
     for name, options in RESUMED.items():
