@@ -7,19 +7,20 @@
 filepath, caption_index, caption); the photos are on request from the data set's authors, and in several places on the
 web. ``--cifar10`` is CIFAR-10's test set as a tar with a folder for each class.
 
-The arms are in parts, each an ablation of ``laclip-aug ablate``; all share their runs in one directory. With
-``--device cuda`` a GPU trains each.
+The arms are in parts, made by ``laclip-aug ablate``. What a run found is kept in ``benchmarks/results/experiment``, and
+what is kept is not trained again, on whichever machine. With ``--device cuda`` a GPU trains each.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.experiment.prepare import prepare, run
+from benchmarks.experiment.record import Run, collect, kept
 
 MODEL = {
     "embed_dim": 128,
@@ -46,28 +47,65 @@ CIFAR10 = {
     "splits": {"train": "cifar10[:50%]", "val": "cifar10[50%:60%]", "test": "cifar10[60%:]"},
     "metric": "top-1",
 }
-CACHES = ["human", "llm", "eda", "back-translation"]
-ARMS = {"mode": ["none", "eda", "back-translation", "laclip"], "cache": CACHES}
+NONE, EDA, BACK = ("none", ""), ("eda", "eda"), ("back-translation", "back-translation")
+HUMAN, LLM, UNGATED = ("laclip", "human"), ("laclip", "llm"), ("laclip", "ungated")
+ALL_TEXTS = [("laclip-mt", "human"), ("laclip-mt", "llm")]
 THREE, FIVE = [0, 1, 2], [0, 1, 2, 3, 4]
-PARTS: dict[str, dict[str, Any]] = {
-    "arms": ARMS | {"seed": THREE},
-    "gate": {"mode": ["laclip"], "cache": ["ungated"], "seed": THREE},
-    "multi-text": {"mode": ["laclip-mt"], "cache": ["human", "llm"], "seed": THREE},
-    "multi-text-half": {"mode": ["laclip-mt"], "cache": ["human", "llm"], "seed": THREE},
-    "texts": {"mode": ["laclip"], "cache": ["human", "llm"], "texts": [1, 2, 3], "seed": THREE},
-    "seeds": ARMS | {"seed": FIVE},
+
+
+@dataclass(frozen=True)
+class Part:
+    """Arms (mode, cache) that are trained with the same seeds; ``texts`` is how many of a cache (default: all)."""
+
+    arms: list[tuple[str, str]]
+    seeds: list[int]
+    texts: int | None = None
+    epochs: int = EPOCHS
+    tests: tuple[str, ...] = (RETRIEVAL,)
+
+
+PARTS = {
+    "arms": Part([NONE, EDA, BACK, HUMAN, LLM], THREE, tests=(RETRIEVAL, ZERO_SHOT, PROBE)),
+    "gate": Part([UNGATED], THREE, tests=(RETRIEVAL, ZERO_SHOT, PROBE)),
+    "multi-text": Part(ALL_TEXTS, THREE),
+    # equal compute: a step with five texts costs about twice that with one
+    "multi-text-half": Part(ALL_TEXTS, THREE, epochs=EPOCHS // 2),
+    "one-text": Part([HUMAN, LLM], THREE, texts=1),
+    "two-texts": Part([HUMAN, LLM], THREE, texts=2),
+    "three-texts": Part([HUMAN, LLM], THREE, texts=3),
+    "seeds": Part([NONE, EDA, BACK, HUMAN, LLM], FIVE),
 }
-"""By part, the grid, in the order of what is learnt from it; a run that two parts share is made once."""
-HALF = {"multi-text-half": EPOCHS // 2}
-"""laclip-mt at equal compute: a step with five texts costs about twice that with one."""
-PROBED = ("arms", "gate")
+"""In the order of what is learnt from them; a run that two parts share is made once."""
 
 
-def study(part: str, device: str) -> dict[str, Any]:
-    """The ablation of a part, as ``laclip-aug ablate`` reads it."""
-    grid = PARTS[part] | {"model": "small.json", "cache": {name: name for name in PARTS[part]["cache"]}}
-    evaluate = [RETRIEVAL, ZERO_SHOT, PROBE] if part in PROBED else [RETRIEVAL]
-    return {"train": TRAIN | {"epochs": HALF.get(part, EPOCHS), "device": device}, "evaluate": evaluate, "grid": grid}
+def missing(part: Part, runs: list[Run]) -> dict[tuple[int, ...], list[tuple[str, str]]]:
+    """The arms that are not kept yet, by the seeds that they lack."""
+    most = 4 if part.texts is None else part.texts
+    there = {
+        (run["epochs"], arm["mode"], arm["cache"], arm["texts"], run["cell"]["seed"])
+        for run in runs
+        for arm in [run["cell"]["arm"]]
+    }
+    found: dict[tuple[int, ...], list[tuple[str, str]]] = {}
+    for mode, cache in part.arms:
+        number = most if cache else 0
+        seeds = tuple(s for s in part.seeds if (part.epochs, mode, cache, number, s) not in there)
+        if seeds:
+            found.setdefault(seeds, []).append((mode, cache))
+    return found
+
+
+def study(part: Part, arms: list[tuple[str, str]], seeds: tuple[int, ...], device: str) -> dict[str, Any]:
+    """The ablation of some arms of a part, as ``laclip-aug ablate`` reads it."""
+    caches = {cache: cache for _, cache in arms if cache}
+    grid: dict[str, Any] = {"model": "small.json", "mode": list(dict.fromkeys(mode for mode, _ in arms))}
+    grid |= {"cache": caches} if caches else {}
+    grid |= {"texts": [part.texts]} if part.texts is not None else {}
+    return {
+        "train": TRAIN | {"epochs": part.epochs, "device": device},
+        "evaluate": list(part.tests),
+        "grid": grid | {"seed": list(seeds)},
+    }
 
 
 def main() -> None:
@@ -83,12 +121,17 @@ def main() -> None:
     prepare(args.flickr8k.resolve(), args.cifar10.resolve(), out)
     for name, content in (("small.json", MODEL), ("cifar10.yaml", CIFAR10)):
         (out / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")  # JSON is YAML
-    for part in args.parts:
-        (out / f"{part}.yaml").write_text(json.dumps(study(part, args.device), indent=1) + "\n", encoding="utf-8")
-        jobs = ["--jobs", str(args.jobs)] if args.jobs else []
-        made = "study-half" if part in HALF else "study"
-        run(["laclip-aug", "ablate", f"{part}.yaml", "--out", made, *jobs], out)
-        shutil.copyfile(out / made / "results.json", out / f"{part}.json")
+    jobs = ["--jobs", str(args.jobs)] if args.jobs else []
+    for name in args.parts:
+        part = PARTS[name]
+        for seeds, arms in missing(part, kept()).items():
+            file = f"{name}-{'-'.join(map(str, seeds))}.yaml"
+            (out / file).write_text(
+                json.dumps(study(part, arms, seeds, args.device), indent=1) + "\n", encoding="utf-8"
+            )
+            made = "study" if part.epochs == EPOCHS else f"study-{part.epochs}"
+            run(["laclip-aug", "ablate", file, "--out", made, *jobs], out)
+            print(f"{collect(out)} runs are kept", flush=True)
 
 
 if __name__ == "__main__":
