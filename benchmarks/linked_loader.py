@@ -77,7 +77,7 @@ def loader_for(way: str, train: Path, cache: Path, args: argparse.Namespace) -> 
     linked, counts = Linked(LINKED, 0, args.workers), DrawCounts(sampler.strategies, args.workers)
     augmenting = AugmentingTokenizer(tokenizer, sampler, SharedEpoch(), counts, handover, linked)
     if given:
-        augmenting.learn([*pandas.read_csv(train, sep="\t")["title"], *sampler.lookup.texts()])
+        augmenting.learn([*pandas.read_csv(train, sep="\t")["title"], *sampler.lookups[0].texts()])
     transform = PromisingTransform(transform, handover)
     loader = get_csv_dataset(settings, transform, is_train=True, tokenizer=augmenting).dataloader
     return TrainingLoader(loader, lambda texts, k: None, lambda: None)

@@ -106,10 +106,10 @@ def known_options() -> set[str]:
     from open_clip_train import params
 
     from laclip_aug.augmenter import augmenter_class, augmenter_names
-    from laclip_aug.training import options
+    from laclip_aug.training.parser import add_arguments
 
     parsers = [argparse.ArgumentParser() for _ in range(2 + len(SUBCOMMANDS))]
-    options.add_arguments(parsers[0])
+    add_arguments(parsers[0])
     for name in augmenter_names():
         own = argparse.ArgumentParser(conflict_handler="resolve")
         augmenter_class(name).add_arguments(own)

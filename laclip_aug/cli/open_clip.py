@@ -50,9 +50,9 @@ def check_line(arguments: Sequence[str]) -> None:
         ConfigurationError: an option is wrong, ours or open_clip's.
     """
     from laclip_aug import openclip
-    from laclip_aug.training import options
+    from laclip_aug.training import parser
 
-    _, rest = options.parse(arguments)
+    _, rest = parser.parse(arguments)
     fine, said = openclip.ask_parser(_model_parser().parse_known_args(rest)[1])
     if not fine:
         why = (said.strip() or "it does not say why").splitlines()[-1].split("error: ", 1)[-1]
@@ -71,7 +71,7 @@ def _model_parser() -> argparse.ArgumentParser:
 
 
 def _train(arguments: list[str]) -> int:
-    from laclip_aug.training import options
+    from laclip_aug.training import parser
 
     model = _model_parser()
     program, sys.argv[0] = sys.argv[0], f"{_PROGRAM} train"  # what the trainer's parser calls itself
@@ -79,10 +79,10 @@ def _train(arguments: list[str]) -> int:
         if "-h" in arguments or "--help" in arguments:
             from laclip_aug import openclip
 
-            options.add_arguments(model)
+            parser.add_arguments(model)
             print(f"{openclip.ask_parser(['--help'])[1]}\n{model.format_help()}")
             return 0
-        chosen, rest = options.parse(arguments)
+        chosen, rest = parser.parse(arguments)
         own, rest = model.parse_known_args(rest)
 
         from laclip_aug import openclip

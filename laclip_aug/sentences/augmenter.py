@@ -32,8 +32,7 @@ class SentencesAugmenter(CaptionAugmenter):
     Raises:
         ConfigurationError: ``most`` is below 1.
 
-    Source: DreamLIP (Zheng et al. 2024, section 3.2) draws single sentences; FLAIR (Xiao et al. 2025, section 3.1)
-    joins one to three.
+    Source: DreamLIP (Zheng et al. 2024) draws single sentences, FLAIR (Xiao et al. 2025) joins one to three.
     """
 
     name = "sentences"

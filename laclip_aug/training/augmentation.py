@@ -11,7 +11,7 @@ import logging
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 from functools import wraps
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from typing import Any
 
 from torch import Tensor, nn
@@ -120,7 +120,8 @@ class TextAugmentation:
                 return dataset_fn(*positional, **named)
             # once more: the trainer has looked at the model since
             refuse_batches(args, *(v for name, v in given.items() if name != "tokenizer"))
-            provenance.warn_of_contexts(self.sampler.lookup, given["tokenizer"], args)
+            for lookup in self.sampler.lookups:
+                provenance.warn_of_contexts(lookup, given["tokenizer"], args)
             provenance.check_ranks(self._origin["fingerprint"], args.world_size)
             shared, counts = SharedEpoch(given["epoch"]), DrawCounts(self.sampler.strategies, args.workers)
             handover, linked = self._pair(dataset_fn, given), self._linked(args)
@@ -216,18 +217,20 @@ class TextAugmentation:
         return Linked(self.options.linked, self.options.seed, args.workers) if self.options.linked else None
 
     def _look_into_cache(self, tokenizer: AugmentingTokenizer, loader: Any, args: Namespace) -> None:
-        """Check that the cache covers the training data, and let the tokenizer learn the words of both."""
-        if self.options.cache is None:
+        """Check that each cache covers the training data, and let the tokenizer learn the words of both."""
+        if not self.options.caches:
             return
-        lookup, sources = tokenizer.sampler.lookup, tokenizer.sampler.strategies
+        caches = tokenizer.sampler.caches
         captions = coverage.training_captions(getattr(loader, "dataset", None), args, self.options.seed)
         if args.rank == 0 or self.options.on_miss == "error":  # each process stops by itself; none is left waiting
-            shown = tqdm(
-                captions, "looking up the training captions", len(captions.texts), disable=args.rank > 0, leave=False
-            )
-            measured = coverage.measure(lookup, sources, shown, captions.whole)
-            coverage.check(measured, captions, str(args.train_data), self.options)
-        tokenizer.learn(chain(islice(captions, coverage.SAMPLE_SIZE), _texts(lookup)))
+            said, count = "looking up the training captions", len(captions.texts)
+            for directory, (cache, sources) in zip(self.options.caches, caches, strict=True):
+                shown = tqdm(captions, said, count, disable=args.rank > 0, leave=False)
+                name = directory if len(caches) > 1 else ""
+                measured = coverage.measure(cache, sources, shown, captions.whole, name)
+                coverage.check(measured, captions, str(args.train_data), self.options)
+        in_turns = chain.from_iterable(zip_longest(*(_texts(cache) for cache, _ in caches), fillvalue=""))
+        tokenizer.learn(chain(islice(captions, coverage.SAMPLE_SIZE), in_turns))
 
     def _follow_epochs(
         self, info: Any, shared: SharedEpoch, counts: DrawCounts, linked: Linked | None, args: Namespace

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from laclip_aug.errors import ConfigurationError
-from laclip_aug.training.sampling import ORIGINAL, Draw
+from laclip_aug.training.sampling import Draw
+from laclip_aug.training.sources import ORIGINAL
 
 _ROWS = 256
 
@@ -20,8 +21,8 @@ _ROWS = 256
 class Drawn:
     """Texts drawn by source, for so many ``captions``.
 
-    ``missed`` captions were not in the cache, and ``short`` texts had fewer than two words; the caption stood in for
-    both, and is counted among the originals.
+    ``missed`` captions were not in the cache (of several caches, times that one was not in one), and ``short`` texts
+    had fewer than two words; the caption stood in for both, and is counted among the originals.
     """
 
     sources: Mapping[str, int]

@@ -1,4 +1,4 @@
-"""How much of the training data the cache covers, found before training starts.
+"""How much of the training data each cache covers, found before training starts.
 
 A cache built from another file, or with another caption column, would otherwise show after hours, or not at all. The
 captions of a table are all looked up; of webdataset shards, a sample is.
@@ -23,7 +23,7 @@ from laclip_aug.exchange.tars import TextKeys, tar_captions
 from laclip_aug.seeding import generator
 from laclip_aug.training.counts import Drawn
 from laclip_aug.training.options import TextAugOptions
-from laclip_aug.training.sampling import RewriteLookup
+from laclip_aug.training.sources import RewriteLookup
 
 SAMPLE_SIZE = 1000
 _MAX_SHARDS = 4  # opened at the start, possibly over a network
@@ -48,23 +48,30 @@ class TrainingCaptions:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Of ``looked_up`` captions, ``found`` are in the cache, with ``rewrites`` texts to train on; some ``missing``."""
+    """Of ``looked_up`` captions, ``found`` are in the cache, with ``rewrites`` texts to train on; some ``missing``.
+
+    ``cache`` names the cache where there are several.
+    """
 
     looked_up: int
     found: int
     rewrites: int
     missing: tuple[str, ...]
     whole: bool = False
+    cache: str = ""
 
     def __str__(self) -> str:
         share = 100 * self.found / max(1, self.looked_up)
         return (
             f"text augmentation: {self.found} of {self.looked_up} {'' if self.whole else 'sampled '}training captions "
-            f"({share:.1f}%) are in the cache, with {self.rewrites / max(1, self.found):.2f} rewrites each"
+            f"({share:.1f}%) are in the cache{self.cache and ' '}{self.cache}, "
+            f"with {self.rewrites / max(1, self.found):.2f} rewrites each"
         )
 
 
-def measure(lookup: RewriteLookup, sources: Collection[str], captions: Iterable[str], whole: bool) -> Coverage:
+def measure(
+    lookup: RewriteLookup, sources: Collection[str], captions: Iterable[str], whole: bool, cache: str = ""
+) -> Coverage:
     """Look every caption up, and count its rewrites from ``sources``."""
     looked_up = found = rewrites = 0
     missing: list[str] = []
@@ -76,7 +83,7 @@ def measure(lookup: RewriteLookup, sources: Collection[str], captions: Iterable[
             rewrites += sum(rewrite.source in sources for rewrite in texts)
         elif len(missing) < 3:
             missing.append(caption)
-    return Coverage(looked_up, found, rewrites, tuple(missing), whole)
+    return Coverage(looked_up, found, rewrites, tuple(missing), whole, cache)
 
 
 def check(coverage: Coverage, captions: TrainingCaptions, data: str, options: TextAugOptions) -> None:
@@ -87,6 +94,7 @@ def check(coverage: Coverage, captions: TrainingCaptions, data: str, options: Te
         CacheMissError: more captions are missing than ``options`` allow. A sample may show more than the share that
             may miss, by three standard deviations of such a count.
     """
+    cache = quote(coverage.cache or ", ".join(options.caches))
     if not coverage.looked_up:
         remarks = "; ".join(captions.remarks) or "it has none"
         raise ConfigurationError(
@@ -97,7 +105,7 @@ def check(coverage: Coverage, captions: TrainingCaptions, data: str, options: Te
         chosen = "" if options.strategies is None else " by the chosen strategies"
         message = (
             f"{coverage}: there is no rewrite{chosen}, so every caption is trained on as it is; "
-            f"look at: laclip-aug cache info {quote(str(options.cache))}"
+            f"look at: laclip-aug cache info {cache}"
         )
         logging.warning("%s", message)
     elif coverage.found == coverage.looked_up:
@@ -107,7 +115,7 @@ def check(coverage: Coverage, captions: TrainingCaptions, data: str, options: Te
     examples, keys = ", ".join(repr(caption[:80]) for caption in coverage.missing), captions.keys
     advice = (
         f"not in it, for example: {examples}. To add what is missing: laclip-aug build {quote(data)} "
-        f"--cache {quote(str(options.cache))}{'' if keys is None else keys.typed()}, with the options that the cache "
+        f"--cache {cache}{'' if keys is None else keys.typed()}, with the options that the cache "
         "was built with"
     )
     missing = coverage.looked_up - coverage.found
@@ -127,7 +135,7 @@ def check_draws(drawn: Drawn, options: TextAugOptions) -> None:
     Raises:
         CacheMissError: that is so, by more than three standard deviations of such a count.
     """
-    allowed = options.max_miss * drawn.captions
+    allowed = options.max_miss * drawn.captions * len(options.caches)
     if options.on_miss == "error" and drawn.missed > allowed + _DEVIATIONS * math.sqrt(allowed):
         raise CacheMissError(
             f"{drawn.missed} of {drawn.captions} captions missed the cache, more than --text-aug-max-miss "

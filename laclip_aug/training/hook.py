@@ -25,7 +25,8 @@ from laclip_aug import openclip
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.openclip import Seam
 from laclip_aug.training.augmentation import TextAugmentation
-from laclip_aug.training.options import TextAugOptions, options_of
+from laclip_aug.training.options import TextAugOptions
+from laclip_aug.training.parser import options_of
 
 _installed: Hook | None = None
 
@@ -59,7 +60,7 @@ def uninstall() -> None:
 def from_namespace(args: Namespace) -> TextAugmentation:
     """The text augmentation that ``args`` ask for, checked against them; for a trainer that calls its methods itself.
 
-    ``args`` come from a parser with :func:`laclip_aug.training.options.add_arguments`. Under an installed hook, such
+    ``args`` come from a parser with :func:`laclip_aug.training.parser.add_arguments`. Under an installed hook, such
     as the ``open_clip`` command's, which has seen to everything, the answer changes nothing.
 
     Raises:

@@ -1,112 +1,96 @@
 """Which texts of a caption to train on: a function of (seed, epoch, caption, image) and of nothing else.
 
 LaCLIP (Fan et al. 2023, section 3.2) draws one text uniformly from the original caption and its M rewrites; LaCLIP-MT
-(section 5) uses all M + 1 in each step. Both are here, over anything that can look up rewrites: a cache or an
-augmenter. No global random state is read, so loader workers, batch order and restarts change nothing.
+(section 5) uses all M + 1 in each step. Both are here, over anything that can look up rewrites, caches and augmenters,
+and with a weight for each source of texts. No global random state is read, so loader workers, batch order and restarts
+change nothing.
 """
 
 from __future__ import annotations
 
+from bisect import bisect
+from collections import Counter
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
-from itertools import cycle, islice
-from typing import Protocol
+from itertools import accumulate, cycle, islice
 
-from laclip_aug.augmenter import CaptionAugmenter, Rewrite
+from laclip_aug.augmenter import Rewrite
 from laclip_aug.cache.keys import normalise
 from laclip_aug.errors import CacheMissError, ConfigurationError, UnknownNameError
 from laclip_aug.quality.checks import is_short
 from laclip_aug.seeding import derive, generator
+from laclip_aug.training.sources import ORIGINAL, AugmenterLookup, RewriteLookup, names_of, place_of
 
-ORIGINAL = "original"
-"""The source of a text that is the caption itself."""
 _Key = tuple[int | str | bytes, ...]
-
-
-class RewriteLookup(Protocol):
-    """Where rewrites come from: a cache, or an augmenter through :class:`AugmenterLookup`."""
-
-    @property
-    def sources(self) -> Sequence[str]:
-        """The kinds of text, in their fixed order."""
-
-    def get(self, caption: str) -> Sequence[Rewrite] | None:
-        """The rewrites of ``caption``, possibly none; ``None`` where the caption is unknown."""
-
-
-class AugmenterLookup:
-    """Rewrites that an augmenter makes when they are asked for: ``n`` per caption, new ones in each epoch."""
-
-    def __init__(self, augmenter: CaptionAugmenter, n: int, seed: int) -> None:
-        self.augmenter = augmenter
-        self.n = n
-        self.seed = seed
-        self.sources: Sequence[str] = augmenter.sources
-
-    def get(self, caption: str, epoch: int = 0) -> tuple[Rewrite, ...]:
-        """``n`` texts at most, a function of (seed, epoch, caption); one that equals the caption is left out."""
-        (texts,) = self.augmenter.augment([caption], self.n, derive(self.seed, epoch))
-        sources = self.sources
-        return tuple(Rewrite(sources[j % len(sources)], text) for j, text in enumerate(texts) if text != caption)
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
     """The texts of one caption in one epoch, and where each came from.
 
-    ``short`` counts texts of fewer than two words, for which the original stands in; ``missed`` says that the lookup
-    did not know the caption.
+    ``short`` counts texts of fewer than two words, for which the original stands in; ``missed`` is the
+    number of lookups that did not know the caption.
     """
 
     texts: tuple[str, ...]
     sources: tuple[str, ...]
     short: int = 0
-    missed: bool = False
+    missed: int = 0
 
 
 class TextSampler:
     """Draws the training texts of a caption.
 
-    With ``multi`` false (LaCLIP), one text: uniformly from the original and the rewrites that there are, or the
-    original with probability ``original_prob`` and a uniform rewrite else. With ``multi`` true (LaCLIP-MT),
-    ``num_texts`` texts, the original first: the original and the rewrites in the order of ``strategies``, repeated from
-    the start where there are fewer than ``pool``. Below ``pool``, the texts to use are drawn anew in each epoch, and
-    none is there twice while another is free.
+    With ``multi`` false (LaCLIP), one text: uniformly from the original and the rewrites that there are. With ``multi``
+    true (LaCLIP-MT), ``num_texts`` texts, the original first: the original and the rewrites in the order of
+    ``strategies``, repeated from the start where there are fewer than ``pool``. Below ``pool``, the texts to use are
+    drawn anew in each epoch, and none is there twice while another is free.
+
+    With ``weights``, what is drawn next is of a source with a probability in proportion to its weight, among the
+    sources that have a text left for the caption, and any of that source's texts.
 
     Args:
-        lookup: the rewrites.
+        lookups: the rewrites; of several, all that any has for a caption.
         multi: LaCLIP-MT instead of LaCLIP.
         pool: texts per caption, the original included; what ``num_texts`` defaults to. By default one per strategy
             and the original.
         num_texts: texts per image and step in LaCLIP-MT.
-        strategies: the sources to use, in this order; all of the lookup's by default.
-        original_prob: probability of the original in LaCLIP.
+        strategies: the sources to use, in this order; all of the lookups' by default. They are named as
+            :func:`~laclip_aug.training.sources.names_of` says.
+        original_prob: probability of the original in LaCLIP, whatever the number of rewrites.
+        weights: by source, ``"original"`` among them; 1 for a source that is not there, 0 leaves one out.
         seed: everything drawn is a function of (seed, epoch, caption), and of the image's key where it is known.
-        on_miss: ``"error"`` or ``"original"``, for a caption that the lookup does not know.
+        on_miss: ``"error"`` or ``"original"``, for a caption that a lookup does not know, which is then drawn without.
 
     Raises:
-        UnknownNameError: a strategy is none of the lookup's sources.
-        ConfigurationError: ``num_texts`` is over ``pool``, or below 1.
+        UnknownNameError: a strategy, or a source with a weight, is none of the lookups'.
+        ConfigurationError: ``num_texts`` is over ``pool``, or below 1; two lookups cannot be told apart.
     """
 
     def __init__(
         self,
-        lookup: RewriteLookup,
-        *,
+        *lookups: RewriteLookup,
         multi: bool = False,
         pool: int | None = None,
         num_texts: int | None = None,
         strategies: Sequence[str] | None = None,
         original_prob: float | None = None,
+        weights: Mapping[str, float] | None = None,
         seed: int = 0,
         on_miss: str = "error",
     ) -> None:
+        names = names_of(lookups)
+        there_are = [name for one in names for name in one.values()]
         for strategy in strategies or ():
-            if strategy not in lookup.sources:
-                raise UnknownNameError("strategy", strategy, lookup.sources)
-        self.lookup = lookup
+            if strategy not in there_are:
+                raise UnknownNameError("strategy", strategy, there_are)
+        for source in weights or ():
+            if source not in (ORIGINAL, *there_are):
+                raise UnknownNameError("source of texts with a weight:", source, (ORIGINAL, *there_are))
+        chosen = there_are if strategies is None else strategies
+        self.lookups = lookups
         self.multi = multi
-        self.strategies = tuple(lookup.sources if strategies is None else strategies)
+        self.strategies = tuple(name for name in chosen if weights is None or weights.get(name, 1) > 0)
         self.pool = len(self.strategies) + 1 if pool is None else pool
         self.num_texts = (num_texts or self.pool) if multi else 1
         if num_texts is not None and not 1 <= num_texts <= self.pool:
@@ -115,15 +99,23 @@ class TextSampler:
                 f"included; ask for 1 to {self.pool}"
             )
         self.original_prob = original_prob
+        self.weights = weights
         self.seed = seed
         self.on_miss = on_miss
         self._rank: Mapping[str, int] = {strategy: place for place, strategy in enumerate(self.strategies)}
+        self._names = [{source: name for source, name in one.items() if name in self._rank} for one in names]
 
     @property
     def changes_texts(self) -> bool:
-        """False if every draw is the caption alone: one text per image in LaCLIP-MT, or an empty cache."""
-        empty = isinstance(self.lookup, Sized) and len(self.lookup) == 0
+        """False if every draw is the caption alone: one text per image in LaCLIP-MT, or empty caches."""
+        empty = all(isinstance(lookup, Sized) and len(lookup) == 0 for lookup in self.lookups)
         return self.num_texts > 1 or not (self.multi or empty)
+
+    @property
+    def caches(self) -> list[tuple[RewriteLookup, list[str]]]:
+        """The lookups that may miss a caption, each with its sources that are used, by its own names for them."""
+        both = zip(self.lookups, self._names, strict=True)
+        return [(lookup, list(names)) for lookup, names in both if not isinstance(lookup, AugmenterLookup)]
 
     def texts(self, caption: str, epoch: int, image: bytes = b"") -> tuple[str, ...]:
         """The ``num_texts`` texts of ``caption`` in ``epoch``, for the image of that key."""
@@ -136,25 +128,20 @@ class TextSampler:
         that share a caption share its draw.
 
         Raises:
-            CacheMissError: the lookup does not know ``caption`` and ``on_miss`` is ``"error"``.
+            CacheMissError: a lookup does not know ``caption`` and ``on_miss`` is ``"error"``.
         """
         if self.multi and self.num_texts == 1:
             return Draw((caption,), (ORIGINAL,))
-        lookup = self.lookup
-        found = lookup.get(caption, epoch) if isinstance(lookup, AugmenterLookup) else lookup.get(caption)
-        if found is None:
-            if self.on_miss == "error":
-                raise CacheMissError(
-                    f"no rewrites of {caption[:200]!r} in the cache; add them with laclip-aug build on the training "
-                    "captions, or train with --text-aug-on-miss original"
-                )
-            return Draw((caption,) * self.num_texts, (ORIGINAL,) * self.num_texts, missed=True)
-        rewrites = [rewrite for rewrite in found if rewrite.source in self._rank]
-        rewrites.sort(key=lambda rewrite: self._rank[rewrite.source])
+        rewrites, missed = self._found(caption, epoch, image)
         original = Rewrite(ORIGINAL, caption)
         # files of different kinds differ in white space around a caption
         key: _Key = (self.seed, epoch, normalise(caption), *([image] if image else []))
-        chosen = self._slots(original, rewrites, key) if self.multi else [self._one(original, rewrites, key)]
+        if not rewrites:
+            chosen = [original] * self.num_texts
+        elif self.multi:
+            chosen = self._slots(original, rewrites, key)
+        else:
+            chosen = _drawn([original, *rewrites], self._weights_of(original, rewrites), 1, key)
         texts, sources, short = [], [], 0
         for rewrite in chosen:
             if is_short(rewrite.text):
@@ -162,17 +149,37 @@ class TextSampler:
                 rewrite = original
             texts.append(rewrite.text)
             sources.append(rewrite.source)
-        return Draw(tuple(texts), tuple(sources), short)
+        return Draw(tuple(texts), tuple(sources), short, missed)
 
-    def _one(self, original: Rewrite, rewrites: list[Rewrite], key: _Key) -> Rewrite:
-        if not rewrites:
-            return original
-        draw = derive(*key)
-        if self.original_prob is None:
-            return [original, *rewrites][draw % (1 + len(rewrites))]
-        if draw < self.original_prob * 2**64:
-            return original
-        return rewrites[derive(*key, "rewrite") % len(rewrites)]
+    def _found(self, caption: str, epoch: int, image: bytes) -> tuple[list[Rewrite], int]:
+        """What the lookups have for ``caption``, in the order of ``strategies``; and how many do not know it."""
+        rewrites: list[Rewrite] = []
+        missed = 0
+        for lookup, names in zip(self.lookups, self._names, strict=True):
+            found = lookup.get(caption, epoch, image) if isinstance(lookup, AugmenterLookup) else lookup.get(caption)
+            if found is None:
+                if self.on_miss == "error":
+                    raise CacheMissError(
+                        f"no rewrites of {caption[:200]!r} in the cache {place_of(lookup)}; add them with laclip-aug "
+                        "build on the training captions, or train with --text-aug-on-miss original"
+                    )
+                missed += 1
+                continue
+            for rewrite in found:
+                if (name := names.get(rewrite.source)) is not None:
+                    rewrites.append(rewrite if name == rewrite.source else Rewrite(name, rewrite.text))
+        rewrites.sort(key=lambda rewrite: self._rank[rewrite.source])
+        return rewrites, missed
+
+    def _weights_of(self, original: Rewrite, rewrites: Sequence[Rewrite]) -> list[float]:
+        """The weights of the original and of each of ``rewrites``."""
+        if self.weights is not None:
+            share = Counter(rewrite.source for rewrite in rewrites)
+            given = self.weights.get
+            return [given(ORIGINAL, 1.0), *(given(r.source, 1.0) / share[r.source] for r in rewrites)]
+        if self.original_prob is not None:
+            return [self.original_prob, *[(1 - self.original_prob) / len(rewrites)] * len(rewrites)]
+        return [1.0] * (1 + len(rewrites))
 
     def _slots(self, original: Rewrite, rewrites: list[Rewrite], key: _Key) -> list[Rewrite]:
         if self.num_texts >= self.pool:
@@ -181,5 +188,15 @@ class TextSampler:
         others = [r for r in rewrites if not (is_short(r.text) or r.text in seen or seen.add(r.text))]  # type: ignore[func-returns-value]
         if len(others) < self.num_texts:
             return list(islice(cycle([original, *others]), self.num_texts))
-        draw = generator(*key)
-        return [original, *(others[place] for place in sorted(draw.sample(range(len(others)), self.num_texts - 1)))]
+        return [original, *_drawn(others, self._weights_of(original, others)[1:], self.num_texts - 1, key)]
+
+
+def _drawn(texts: Sequence[Rewrite], weights: Sequence[float], n: int, key: _Key) -> list[Rewrite]:
+    """``n`` of ``texts`` in their order, drawn one after another by ``weights``, none twice; a function of ``key``."""
+    if n == 1:
+        upto = list(accumulate(weights))
+        return [texts[bisect(upto, (derive(*key) >> 11) / 2**53 * upto[-1], hi=len(texts) - 1)]]
+    draw = generator(*key)
+    # a race: of waiting times that are exponential at the rates of the weights, the first n are such a draw
+    waits = [(draw.expovariate(weight), place) for place, weight in enumerate(weights)]
+    return [texts[place] for place in sorted(place for _, place in sorted(waits)[:n])]

@@ -137,7 +137,7 @@ def test_eda_needs_no_cache_and_others_do(tmp_path: Path) -> None:
 
 def test_options_go_where_they_have_a_meaning(tmp_path: Path) -> None:
     """Each line is taken by the options' own validation, which refuses what has no effect."""
-    from laclip_aug.training import options
+    from laclip_aug.training import parser
 
     llm = make_cache(tmp_path / "llm", "llm", ("human",))
     given = {"text-aug-max-miss": 0.01, "text-aug-mt-reduction": "paper", "text-aug-original-prob": 0.5}
@@ -147,7 +147,7 @@ def test_options_go_where_they_have_a_meaning(tmp_path: Path) -> None:
     found = {}
     for cell in cells_of(ablation, open_caches(ablation)):
         line = train_command(cell, ablation, tmp_path, {("RN50", "random"): ["--model", "RN50"]})
-        found[cell.arm.mode], rest = options.parse(line[2:])
+        found[cell.arm.mode], rest = parser.parse(line[2:])
         assert "--local-loss" in rest and "--torchcompile" not in rest
     assert [found[mode].seed for mode in ("none", "eda", "laclip", "laclip-mt")] == [0, 4, 4, 4]
     assert (found["laclip"].original_prob, found["laclip"].max_miss) == (0.5, 0.01)

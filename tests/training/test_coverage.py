@@ -84,7 +84,7 @@ def test_the_advised_share_is_accepted(large: Path) -> None:
     captions = table(*KNOWN[:-7], *["a whale"] * 7)
     with pytest.raises(CacheMissError) as caught:
         look(large, captions)
-    from laclip_aug.training.options import parse
+    from laclip_aug.training.parser import parse
 
     words = str(caught.value).split("--text-aug-max-miss ")[1].split(",")[0]
     options, _ = parse(["--text-aug", "laclip", "--text-aug-cache", str(large), "--text-aug-max-miss", words])

@@ -25,7 +25,8 @@ from laclip_aug.training import hook
 from laclip_aug.training.augmentation import TextAugmentation
 from laclip_aug.training.loader import TrainingLoader
 from laclip_aug.training.loss import MultiTextLoss
-from laclip_aug.training.options import TextAugOptions, add_arguments
+from laclip_aug.training.options import TextAugOptions
+from laclip_aug.training.parser import add_arguments
 from laclip_aug.training.sampling import Draw, TextSampler
 
 from .conftest import CAPTIONS, STRATEGIES, Dataset, make_cache

@@ -14,7 +14,8 @@ from laclip_aug.training.colourless import colourless, in_black_and_white
 from laclip_aug.training.halves import halves_of, of_half
 from laclip_aug.training.linked import Linked
 from laclip_aug.training.mirror import is_readable, mirrored
-from laclip_aug.training.options import TextAugOptions, parse
+from laclip_aug.training.options import TextAugOptions
+from laclip_aug.training.parser import parse
 
 
 @pytest.mark.parametrize(

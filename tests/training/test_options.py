@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from laclip_aug.errors import ConfigurationError, UnknownNameError
-from laclip_aug.training.options import TextAugOptions, parse
+from laclip_aug.training.options import TextAugOptions
+from laclip_aug.training.parser import parse
 
 
 def test_the_trainers_arguments_keep_their_order(tmp_path: Path) -> None:
@@ -61,6 +62,10 @@ def test_a_mistyped_option_is_named(argument: str) -> None:
         ({"mode": "laclip", "augmenter_options": {"rate": 0.1}}, "without a cache"),
         ({"mode": "eda", "cache": None, "strategies": ("eda",)}, "need a cache"),
         ({"mode": "eda", "cache": None, "on_miss": "original"}, "misses nothing"),
+        ({"mode": "laclip-mt", "weights": {"original": 0.0}}, "always has the original"),
+        ({"mode": "eda", "augmenters": ("sentences",)}, "needs --text-aug laclip or laclip-mt"),
+        ({"mode": "none", "augmenters": ("eda",)}, "--text-aug-with: have no effect"),
+        ({"mode": "none", "weights": {}}, "--text-aug-weights: have no effect"),
         ({"mode": "laclip", "cache": "no/such/directory"}, "no such directory"),
     ],
 )
@@ -88,9 +93,54 @@ def test_the_namespace_has_the_command_lines_names(tmp_path: Path) -> None:
     assert "text_aug_mode" not in values
 
 
-def test_two_caches_are_an_error_and_the_last_does_not_win(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"given 2 times \(.*one, .*two\)"):
-        parse(["--text-aug", "laclip", "--text-aug-cache", f"{tmp_path}/one", "--text-aug-cache", f"{tmp_path}/two"])
+def test_several_sources_are_read_in_their_order(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    line = ["--text-aug", "laclip", "--text-aug-cache", str(one), "--text-aug-cache", str(two)]
+    words = "--text-aug-with eda,sentences:3 --text-aug-weights original=2,eda=0 --text-aug-option sentences.most=2"
+    options, rest = parse([*line, *words.split()])
+
+    assert rest == []
+    assert options.caches == (str(one), str(two))
+    assert options.made == {"eda": 1, "sentences": 3}
+    assert options.weights == {"original": 2.0, "eda": 0.0}
+    assert options.options_of("sentences") == {"most": 2}
+    assert options.options_of("eda") == {}
+    values = options.as_namespace()
+    assert values["text_aug_cache"] == (str(one), str(two))
+    assert values["text_aug_with"] == ("eda", "sentences:3")
+    with pytest.raises(ConfigurationError, match="no such directory"):
+        parse([*line, "--text-aug-cache", str(tmp_path / "three")])
+
+
+@pytest.mark.parametrize("text", ["original", "=1", "a=x", "a=-1", "a=nan", "a=inf", "a=1,a=2"])
+def test_weights_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"original=1,chatgpt=0\.5"):
+        parse(["--text-aug", "laclip", "--text-aug-cache", str(tmp_path), "--text-aug-weights", text])
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("--text-aug-with eda:0", "sentences:4"),
+        ("--text-aug-with eda:x", "sentences:4"),
+        ("--text-aug-with llm", "laclip-aug build CAPTIONS --cache DIR --augmenter llm"),
+        ("--text-aug-weights original=1 --text-aug-original-prob 0.5", "original-prob: is the weight original="),
+    ],
+)
+def test_sources_that_contradict_are_refused(tmp_path: Path, words: str, why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        parse(["--text-aug", "laclip", "--text-aug-cache", str(tmp_path), *words.split()])
+
+
+def test_an_option_of_several_augmenters_names_its_own() -> None:
+    line = ["--text-aug", "laclip", "--text-aug-with", "eda,sentences", "--text-aug-option"]
+
+    with pytest.raises(ConfigurationError, match=r"write eda\.most=2"):
+        parse([*line, "most=2"])[0].options_of("eda")
+    with pytest.raises(UnknownNameError, match="did you mean 'sentences'"):
+        parse([*line, "sentence.most=2"])[0].options_of("eda")
 
 
 @pytest.mark.parametrize(("text", "share"), [("0.1%", 0.001), ("0.001", 0.001), ("0", 0.0), ("100%", 1.0)])

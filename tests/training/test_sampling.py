@@ -17,7 +17,8 @@ from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.errors import CacheMissError, ConfigurationError, UnknownNameError
 from laclip_aug.training.options import TextAugOptions
 from laclip_aug.training.samplers import sampler_for
-from laclip_aug.training.sampling import AugmenterLookup, TextSampler
+from laclip_aug.training.sampling import TextSampler
+from laclip_aug.training.sources import AugmenterLookup
 
 from .conftest import CAPTIONS, STRATEGIES, rewrite
 
