@@ -23,7 +23,7 @@ from laclip_aug.seeding import derive
 from laclip_aug.training import coverage, provenance
 from laclip_aug.training.counts import DrawCounts
 from laclip_aug.training.linked import Linked
-from laclip_aug.training.loader import TrainingLoader
+from laclip_aug.training.loader import TrainingLoader, VariableLength
 from laclip_aug.training.loss import MultiTextLoss
 from laclip_aug.training.options import TextAugOptions
 from laclip_aug.training.pairing import Handover, KeyedTransform, PromisingTransform, order_fault, transform_parameter
@@ -129,7 +129,8 @@ class TextAugmentation:
             given["tokenizer"] = augmenting
             info = dataset_fn(*call.args, **call.kwargs)
             self._look_into_cache(augmenting, info.dataloader, args)
-            return self._follow_epochs(info, shared, counts, linked, args)
+            variable = _variable_length(augmenting, args)
+            return self._follow_epochs(info, shared, counts, linked, variable, args)
 
         return build
 
@@ -233,7 +234,13 @@ class TextAugmentation:
         tokenizer.learn(chain(islice(captions, coverage.SAMPLE_SIZE), in_turns))
 
     def _follow_epochs(
-        self, info: Any, shared: SharedEpoch, counts: DrawCounts, linked: Linked | None, args: Namespace
+        self,
+        info: Any,
+        shared: SharedEpoch,
+        counts: DrawCounts,
+        linked: Linked | None,
+        variable: VariableLength | None,
+        args: Namespace,
     ) -> Any:
         """``info`` with an augmented loader, and with a ``set_epoch`` that reaches the workers and the loss."""
         set_epoch, batches = info.set_epoch, 0
@@ -265,10 +272,18 @@ class TextAugmentation:
             coverage.check_draws(drawn, self.options)
 
         info.set_epoch = follow
-        info.dataloader = TrainingLoader(info.dataloader, note, report)
+        info.dataloader = TrainingLoader(info.dataloader, note, report, variable)
         return info
 
 
 def _texts(lookup: Any) -> Iterable[str]:
     texts: Iterable[str] = lookup.texts()
     return texts
+
+
+def _variable_length(tokenizer: AugmentingTokenizer, args: Namespace) -> VariableLength | None:
+    """The form of the texts where the trainer asks for texts without padding, as open_clip 4 can."""
+    if getattr(args, "variable_text", False) is not True or tokenizer.pad_token_id is None:
+        return None
+    length, multiple = tokenizer.tokenizer.context_length, getattr(args, "text_pad_multiple", None) or 1  # type: ignore[attr-defined]
+    return VariableLength(tokenizer.sampler.num_texts, length, tokenizer.pad_token_id, multiple)

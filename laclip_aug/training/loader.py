@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from laclip_aug.errors import UnsupportedOpenClipError
 from laclip_aug.training.tokenizer import flatten_texts
+
+
+@dataclass(frozen=True)
+class VariableLength:
+    """Texts without padding, as open_clip 4's ``--variable-text`` has them: a batch is as wide as its longest text.
+
+    Its collators take one row of ids a sample. So a sample's texts travel as one row, each padded to the full length
+    ``L``, and are cut here.
+    """
+
+    texts_per_image: int
+    length: int
+    pad_id: int
+    multiple: int = 1
+
+    def apart(self, rows: Tensor) -> Tensor:
+        """``[B, >= K*L]`` to ``[B, K, L]``."""
+        width = self.texts_per_image * self.length
+        return rows[:, :width].reshape(len(rows), self.texts_per_image, self.length)
+
+    def cut(self, texts: Tensor) -> Tensor:
+        """``[B*K, L]`` without the columns behind the longest text, up to a multiple of ``multiple``."""
+        columns = (texts != self.pad_id).any(dim=0).nonzero()
+        longest = int(columns.max()) + 1 if len(columns) else 1
+        return texts[:, : min(-(-longest // self.multiple) * self.multiple, self.length)]
 
 
 class TrainingLoader:
@@ -20,19 +46,29 @@ class TrainingLoader:
         loader: any loader; its attributes (``num_batches``, ``dataset``) are found here too.
         on_batch: called with each batch's ``[B*K, L]`` and K before it is handed on.
         on_end: called when the loader has no more batches.
+        variable: the form of the texts, if they are not padded to one length.
 
     Raises:
         UnsupportedOpenClipError: when iterated, if texts of a batch have another form.
     """
 
-    def __init__(self, loader: Any, on_batch: Callable[[Tensor, int], None], on_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        loader: Any,
+        on_batch: Callable[[Tensor, int], None],
+        on_end: Callable[[], None],
+        variable: VariableLength | None = None,
+    ) -> None:
         self._loader = loader
+        self._variable = variable
         self._on_batch = on_batch
         self._on_end = on_end
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self._loader:
             texts = batch["text"] if isinstance(batch, Mapping) else batch[1]
+            if self._variable is not None and isinstance(texts, Tensor) and texts.ndim == 2:
+                texts = self._variable.apart(texts)
             if not isinstance(texts, Tensor) or texts.ndim != 3:
                 form = tuple(texts.shape) if isinstance(texts, Tensor) else type(texts).__name__
                 raise UnsupportedOpenClipError(
@@ -41,6 +77,10 @@ class TrainingLoader:
                 )
             flat = flatten_texts(texts)
             self._on_batch(flat, texts.shape[1])
+            if self._variable is not None and isinstance(batch, Mapping):
+                flat = self._variable.cut(flat)
+                # No contrastive task reads the mask, and with it open_clip 4.2's gradient accumulation breaks off.
+                batch = {name: part for name, part in batch.items() if name != "text_valid"}
             yield {**batch, "text": flat} if isinstance(batch, Mapping) else (batch[0], flat)
         self._on_end()
 

@@ -127,11 +127,12 @@ def order_fault(dataset_fn: Callable[..., Any], arguments: dict[str, Any]) -> st
     with TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         made = Namespace(**vars(args))
         vars(made).update(train_num_samples=_SAMPLES, batch_size=1, workers=0, distributed=False)
+        vars(made).update(text_pad_multiple=None)  # numbers as short as the images' are comparable
         if getattr(args, "train_data_upsampling_factors", None) is not None:
             made.train_data_upsampling_factors = None
         try:
             made.train_data = _made_up(Path(folder), args)
-            changed = {"args": made, name: recorder.image(arguments[name]), "tokenizer": recorder.text}
+            changed = {"args": made, name: recorder.image(arguments[name]), "tokenizer": recorder.tokenizer()}
             for batch in dataset_fn(**arguments | changed).dataloader:
                 image, text = (batch["image"], batch["text"]) if isinstance(batch, dict) else batch
                 recorder.compare(image, text)
@@ -170,7 +171,18 @@ class _Recorder:
 
         return Transform()
 
-    def text(self, caption: Any, *args: Any, **kwargs: Any) -> Tensor:
+    def tokenizer(self) -> Callable[..., Tensor]:
+        recorder = self
+
+        class Tokenizer:
+            pad_token_id = -1  # asked for where texts have variable lengths
+
+            def __call__(self, caption: Any, **kwargs: Any) -> Tensor:
+                return recorder.text(caption)
+
+        return Tokenizer()
+
+    def text(self, caption: Any) -> Tensor:
         caption = caption if isinstance(caption, str) else caption[0]
         number = int(caption.rsplit(" ", 1)[-1])
         if self._waiting is None or self._level != number:

@@ -7,18 +7,23 @@ from argparse import Namespace
 from laclip_aug import openclip
 from laclip_aug.errors import ConfigurationError
 
-_ONE_LENGTH = ("variable_text", "genlip", "genlap")
-"""Flags for batches of another form than texts ``[B, L]``, in the arguments or in what loaders are told."""
+_OTHER_FORMS = ("genlip", "genlap", "length_bucketing")
+"""Flags for batches of other texts than one a sample, ``[B, L]``, or sorted by its length."""
 
 
 def refuse_batches(args: Namespace, *told: object) -> None:
-    """Raise :class:`ConfigurationError` if a batch has no texts padded to one length; ``told``: what a loader gets."""
-    other = [name for name in _ONE_LENGTH if any(getattr(one, name, False) is True for one in (args, *told))]
+    """Raise :class:`ConfigurationError` if texts are no part of a batch by themselves; ``told``: what a loader gets.
+
+    Texts of variable length are known where the arguments say so, as in open_clip 4.2, and not as traits of a model.
+    """
+    other = [name for name in _OTHER_FORMS if any(getattr(one, name, False) is True for one in (args, *told))]
+    traits = [one for one in told if one is not args]
+    other += ["variable_text"] if any(getattr(one, "variable_text", False) is True for one in traits) else []
     if "audio" in str(args.dataset_type):
         other.append("dataset_type")
     if other:
         raise ConfigurationError(
-            f"text augmentation needs batches of images and of texts padded to one length, which "
+            f"text augmentation needs batches of images and, next to them, of texts of one length, which "
             f"{', '.join(other)} of open_clip's arguments rules out; use another model or --text-aug none"
         )
 

@@ -70,8 +70,17 @@ class AugmentingTokenizer:
         if isinstance(self.tokenizer, WordTokens):
             self.tokenizer.learn(texts)
 
-    def __call__(self, texts: str | Sequence[str], *args: Any, **kwargs: Any) -> Tensor:
-        """Tokens ``[N, K, L]`` of the training texts of N captions (of one, if ``texts`` is a string)."""
+    @property
+    def pad_token_id(self) -> int | None:
+        """The tokenizer's, where it has one."""
+        return getattr(self.tokenizer, "pad_token_id", None)
+
+    def __call__(self, texts: str | Sequence[str], *args: Any, pad: bool = True, **kwargs: Any) -> Tensor:
+        """Tokens ``[N, K, L]`` of the training texts of N captions (of one, if ``texts`` is a string).
+
+        With ``pad=False``, for loaders of texts of variable length, ``[N, K*L]``: what
+        :class:`~laclip_aug.training.loader.VariableLength` takes apart.
+        """
         captions = [texts] if isinstance(texts, str) else list(texts)
         epoch = self.epoch.get()
         image = b"" if self.handover is None else self.handover.take()
@@ -87,7 +96,8 @@ class AugmentingTokenizer:
             if self.counts is not None:
                 self.counts.add(draw)
         tokens = self.tokenizer(chosen, *args, **kwargs)
-        return tokens.reshape(len(captions), self.sampler.num_texts, *tokens.shape[1:])
+        tokens = tokens.reshape(len(captions), self.sampler.num_texts, *tokens.shape[1:])
+        return tokens if pad else tokens.flatten(1)
 
 
 def flatten_texts(tokens: Tensor) -> Tensor:

@@ -40,6 +40,8 @@ def tower_fault(tower: Any) -> str:
     """Why the tower's features could depend on the padding; empty if they cannot."""
     if tower is None or not isinstance(getattr(tower, "positional_embedding", None), Tensor):
         return "the text tower is none of open_clip's own"
+    if getattr(tower, "variable_text", False):
+        return "the tower takes texts without padding by itself"
     if getattr(tower, "cls_emb", None) is not None:
         return "the tower pools a class token that stands behind the padding"
     mask = getattr(tower, "attn_mask", None)

@@ -129,7 +129,7 @@ def test_a_captioning_model_of_another_name_is_refused(cache: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("variable_text", True), ("genlip", True), ("dataset_type", "webdataset-audio")]
+    ("name", "value"), [("length_bucketing", True), ("genlip", True), ("dataset_type", "webdataset-audio")]
 )
 def test_batches_of_another_form_are_refused(cache: Path, name: str, value: object) -> None:
     arguments = open_clip_train.main.parse_args(["--dataset-type", "synthetic"])
