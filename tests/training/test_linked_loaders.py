@@ -25,6 +25,7 @@ from .conftest import Dataset, make_cache
 from .test_linked import is_true, scene, seen
 from .test_loaders import TOKENIZER, texts_of, tokens_of
 from .test_pairing import Pairs
+from .upstream import IMAGE_FIRST
 
 Train = Callable[..., Path]
 Pair = tuple[str, bytes]
@@ -86,8 +87,12 @@ def test_pairs_are_true_and_the_same_however_they_are_read(scenes: Dataset) -> N
         assert {check(pair) for pair in first + second} == {"grey", "coloured"}
         assert first != second
         for data, workers in ((str(scenes.csv), 2), (scenes.shards, 0), (scenes.shards, 2)):
-            assert epochs(scenes, data, (0, 1), workers) == [first, second]
-        assert epochs(scenes, scenes.shards, (1,), 2) == [second]  # resumed after epoch 0
+            if IMAGE_FIRST or data != scenes.shards:
+                assert epochs(scenes, data, (0, 1), workers) == [first, second]
+                assert epochs(scenes, data, (1,), workers) == [second]  # resumed after epoch 0
+            else:
+                with pytest.raises(UnsupportedOpenClipError, match="reads a caption before its image"):
+                    epochs(scenes, data, (0,), workers)
 
     plain = {picture.tobytes() for picture, _ in map(scene, range(64))}
     untouched = sum(image in plain for _, image in first)
@@ -106,7 +111,9 @@ def test_all_texts_of_an_image_follow_it(scenes: Dataset, tmp_path: Path) -> Non
 
 
 def test_a_loader_of_another_order_is_refused(scenes: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(args: Namespace, preprocess_fn: Any, is_train: bool, epoch: int = 0, tokenizer: Any = None) -> Any:
+    def load(
+        args: Namespace, preprocess_fn: Any, is_train: bool, epoch: int = 0, tokenizer: Any = None, **more: Any
+    ) -> Any:
         pairs = Pairs(args, preprocess_fn, tokenizer, text_first=True)
         return SimpleNamespace(dataloader=torch.utils.data.DataLoader(pairs, batch_size=8))
 

@@ -17,6 +17,7 @@ from laclip_aug.training import hook
 from laclip_aug.training.options import TextAugOptions
 
 from .conftest import CAPTIONS, STRATEGIES, Dataset, make_cache, rewrite
+from .upstream import IMAGE_FIRST
 
 TOKENIZER = open_clip.SimpleTokenizer(context_length=32)
 
@@ -85,7 +86,7 @@ def test_texts_do_not_depend_on_format_workers_or_restarts(
 ) -> None:
     data = str(dataset.csv) if kind == "csv" else dataset.shards
     with hook.install(laclip):
-        expected = epoch_texts(dataset, str(dataset.csv), (0, 1, 2))
+        expected = epoch_texts(dataset, str(dataset.csv) if IMAGE_FIRST else data, (0, 1, 2))
 
         assert epoch_texts(dataset, data, (0, 1, 2), workers) == expected
         assert epoch_texts(dataset, data, (2,), workers) == expected[2:]  # resumed after epoch 1

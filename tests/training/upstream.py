@@ -20,6 +20,9 @@ LOCKS_TEXT = hasattr(CLIP, "lock_text_tower")
 KNOWS_DIRECTORIES = "local-dir:" in inspect.getsource(factory)
 """``local-dir:PATH`` as a model."""
 
+IMAGE_FIRST = version() < "4"
+"""Tars are read image first, so that a text can know its image; version 4 does so with tables only."""
+
 RESUMES = not version().startswith("2.")
 """Reads its own checkpoints: version 2 saves more than ``torch.load`` takes from PyTorch 2.6 on."""
 
