@@ -7,7 +7,9 @@ Compared in one run and in turns: open_clip's ``CsvDataset`` and loader with its
 - plain: its own tokenizer (the base of the ratios);
 - laclip: one text drawn from a cache;
 - laclip-mt: five texts from the cache;
-- the last two again with open_clip's tokenizer as it is, without the table of words that ours puts before it.
+- two caches: laclip with the same texts in two caches, drawn by weights;
+- two caches and eda: the same, with an augmenter that makes a text while loading beside them;
+- laclip and laclip-mt again with open_clip's tokenizer as it is, without the table of words that ours puts before it.
 
 Each augmenting tokenizer learns the words of some texts first, as it does when training starts (``--learned``; how long
 that takes is reported, and counted in no ratio). A number clearly below the set's texts shows a set with more words.
@@ -57,6 +59,7 @@ from PIL import Image
 from torch.utils.data import get_worker_info
 from tqdm import tqdm
 
+from laclip_aug.augmenter import create_augmenter
 from laclip_aug.cache.ingest import import_cache
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.exchange.imports import ImportForm
@@ -64,6 +67,7 @@ from laclip_aug.training.counts import DrawCounts
 from laclip_aug.training.coverage import SAMPLE_SIZE
 from laclip_aug.training.loader import TrainingLoader
 from laclip_aug.training.sampling import TextSampler
+from laclip_aug.training.sources import AugmenterLookup
 from laclip_aug.training.tokenizer import AugmentingTokenizer, SharedEpoch, Tokenizer
 from laclip_aug.training.words import LEARNED
 
@@ -72,18 +76,20 @@ TEXTS = 5
 NO_TABLE = ", no table of words"
 
 
-def make_data(args: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
-    """A training table for open_clip and the cache of its rewrites."""
+def make_data(args: argparse.Namespace, folder: Path) -> tuple[Path, list[Path]]:
+    """A training table for open_clip; the cache of its rewrites, and two caches that share them."""
     table = pandas.read_csv(args.captions, sep=None, engine="python", quoting=3)
     wide = table.pivot(index="filepath", columns="caption_index", values="caption").reset_index()
     wide = wide.dropna().drop_duplicates(subset=[0])
     wide.columns = ["filepath", "title", *(f"rewrite_{j}" for j in range(1, TEXTS))]
     wide["filepath"] = [str(scaled(args.images / name, folder, args.side)) for name in wide["filepath"]]
     wide["title"] = wide["title"].str.replace('"', "'")
-    train, cache = folder / "train.tsv", folder / "cache"
+    train, caches = folder / "train.tsv", [folder / name for name in ("cache", "first", "second")]
     wide.to_csv(train, sep="\t", index=False)
-    import_cache(train, cache, ImportForm(rewrite_keys=tuple(wide.columns[2:])))
-    return train, cache
+    keys = tuple(wide.columns[2:])
+    for cache, chosen in zip(caches, (keys, keys[:2], keys[2:]), strict=True):
+        import_cache(train, cache, ImportForm(rewrite_keys=chosen))
+    return train, caches
 
 
 def scaled(photo: Path, folder: Path, side: int | None) -> Path:
@@ -98,9 +104,9 @@ def scaled(photo: Path, folder: Path, side: int | None) -> Path:
     return target
 
 
-def ways(train: Path, cache: Path, workers: int, learned: int, known: Any = None) -> dict[str, Tokenizer]:
+def ways(train: Path, caches: list[Path], workers: int, learned: int, known: Any = None) -> dict[str, Tokenizer]:
     """The tokenizers that are compared, over ``known`` or else each over a new one of open_clip's."""
-    lookup = CaptionCache(cache)
+    lookup, *both = map(CaptionCache, caches)
     captions = pandas.read_csv(train, sep="\t")["title"].sample(frac=1, random_state=0)[:SAMPLE_SIZE]
     found: dict[str, Tokenizer] = {"plain": known or open_clip.get_tokenizer(MODEL)}
     for name, multi in (("laclip", False), (f"laclip-mt, {TEXTS} texts", True)):
@@ -111,6 +117,13 @@ def ways(train: Path, cache: Path, workers: int, learned: int, known: Any = None
                 augmenting.tokenizer = tokenizer
             augmenting.learn(islice(chain(captions, lookup.texts()), learned))
             found[name + suffix] = augmenting
+    made = AugmenterLookup(create_augmenter("eda"), 1, seed=0)
+    for name, lookups in {"two caches": both, "two caches and eda": [*both, made]}.items():
+        sampler = TextSampler(*lookups, weights={"original": 0.5})
+        tokenizer = known or open_clip.get_tokenizer(MODEL)
+        augmenting = AugmentingTokenizer(tokenizer, sampler, SharedEpoch(), DrawCounts(sampler.strategies, workers))
+        augmenting.learn(islice(chain(captions, lookup.texts()), learned))
+        found[name] = augmenting
     return found
 
 
@@ -203,14 +216,14 @@ def look_up(cache: Path, dataset: Any, args: argparse.Namespace) -> dict[str, fl
     return {way: statistics.median(times) for way, times in spent.items()}
 
 
-def epochs(train: Path, cache: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
+def epochs(train: Path, caches: list[Path], args: argparse.Namespace) -> list[dict[str, Any]]:
     """All rounds of whole epochs: a row for each way, number of workers and part of the epoch."""
     runs: dict[tuple[str, int], list[dict[str, dict[str, float]]]] = {}
     for turn in tqdm(range(args.rounds), desc="rounds", disable=None):
         for workers in args.workers:
-            found = ways(train, cache, workers, args.learned)
+            found = ways(train, caches, workers, args.learned)
             compared = [(way, tokenizer) for way, tokenizer in found.items() if NO_TABLE not in way]
-            for way, tokenizer in compared[turn % 3 :] + compared[: turn % 3]:
+            for way, tokenizer in compared[turn % len(compared) :] + compared[: turn % len(compared)]:
                 loader = loader_for(train, tokenizer, args, workers)
                 runs.setdefault((way, workers), []).append(epoch(loader, args.skip))
     rows = []
@@ -244,13 +257,13 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
-        train, cache = make_data(args, Path(name))
+        train, caches = make_data(args, Path(name))
         started = time.process_time()
-        known = ways(train, cache, 0, args.learned, open_clip.get_tokenizer(MODEL))
-        learning = (time.process_time() - started) / 2  # laclip and laclip-mt learn
+        known = ways(train, caches, 0, args.learned, open_clip.get_tokenizer(MODEL))
+        learning = (time.process_time() - started) / 4  # all but plain learn; those without a table have nothing to
         single = per_sample({way: loader_for(train, t, args, 0).dataset for way, t in known.items()}, args)
         photo = single.pop("photo")
-        found = look_up(cache, loader_for(train, known["plain"], args, 0).dataset, args)
+        found = look_up(caches[0], loader_for(train, known["plain"], args, 0).dataset, args)
         print(f"A photo takes {photo:.0f} us; a table of words is filled in {learning:.2f} s.")
         print(
             f"A look-up takes {found['alone']:.0f} us alone and {found['after a photo']:.0f} us after a photo.\n",
@@ -262,7 +275,7 @@ def main() -> None:
             ratio = (photo + single["plain"]) / (photo + spent)
             rows.append({"way": way, "photo_us": photo, "texts_us": spent, "ratio": ratio})
             print(f"| {way} | {spent:.0f} | {ratio:.3f} |", flush=True)
-        timed = epochs(train, cache, args)
+        timed = epochs(train, caches, args)
     print(
         "\n| workers | part | way | samples/s | against plain | us of CPU per sample | against plain |\n|" + "---|" * 7
     )

@@ -153,6 +153,15 @@ def test_options_go_where_they_have_a_meaning(tmp_path: Path) -> None:
     assert (found["laclip"].original_prob, found["laclip"].max_miss) == (0.5, 0.01)
     assert found["laclip-mt"].mt_reduction == "paper"
 
+    train |= {"text-aug-with": "sentences", "text-aug-weights": "original=2", "text-aug-option": "most=1"}
+    del train["text-aug-original-prob"], train["text-aug-mt-reduction"]
+    ablation = read(tmp_path, grid | {"mode": ["none", "laclip", "laclip-mt"]}, train=train)
+    for cell in cells_of(ablation, open_caches(ablation)):
+        line = train_command(cell, ablation, tmp_path, {("RN50", "random"): ["--model", "RN50"]})
+        options, _ = parser.parse(line[2:])
+        assert options.augmenters == (() if cell.arm.mode == "none" else ("sentences",))
+        assert options.weights == ({"original": 2.0} if cell.arm.mode == "laclip" else None)
+
 
 def test_names_that_differ_stay_apart() -> None:
     names = [Cell("RN50", "random", Arm("laclip", cache, 1), 0).name for cache in ("a/b", "a b", "a-b", "é" * 300)]

@@ -211,8 +211,13 @@ def _for_arm(train: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
             return arm.mode == "laclip-mt"
         if name == "text-aug-original-prob":
             return arm.mode not in ("none", "laclip-mt")
+        if name == "text-aug-weights":
+            return arm.mode == "laclip"  # laclip-mt takes all texts of an arm
+        if name == "text-aug-with":
+            return arm.mode in ("laclip", "laclip-mt")
         if name == "text-aug-option":
-            return arm.mode != "none" and not arm.cache
+            made = "text-aug-with" in train and arm.mode in ("laclip", "laclip-mt")
+            return made or (arm.mode != "none" and not arm.cache)
         return bool(arm.cache) if name in _OF_A_CACHE else arm.mode != "none"
 
     return {name: value for name, value in train.items() if fits(name)}
