@@ -97,7 +97,7 @@ def _lengths(axes: Any, lengths: Mapping[str, Any]) -> None:
             axes.stairs(share, edges, color=colour, alpha=0.12, fill=True)
     axes.axvline(lengths["context"], color=WARN, linestyle="--", linewidth=1)
     axes.annotate(
-        f"CLIP reads {lengths['context']} ", (lengths["context"], 0.97), xycoords=("data", "axes fraction"),
+        f"the model reads {lengths['context']} ", (lengths["context"], 0.97), xycoords=("data", "axes fraction"),
         ha="right", va="top", color=WARN, fontsize=9,
     )  # fmt: skip
     axes.set(xlabel="CLIP tokens, start and end included", ylabel="share of texts (%)", xlim=(0, edges[-1]))

@@ -22,6 +22,7 @@ from laclip_aug.cache.folding import leader_of
 from laclip_aug.cache.format import INPUT_SOURCE
 from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.quality.cliptokens import clip_token_count
+from laclip_aug.quality.context import CLIP, recorded
 from laclip_aug.quality.gate import Gate, measured
 from laclip_aug.quality.signals import Signal, TextPair, create_signal, meaning_of, split_reference
 from laclip_aug.quality.stems import FUNCTION_WORDS, stem, stems_of, words_of
@@ -30,7 +31,6 @@ from laclip_aug.quality.wording import score
 SAMPLE = 5000
 ALWAYS = ("words", "novelty", "kept", "tfidf", "truth")
 """Signals that are cheap, and measured whether the gate has them or not."""
-CONTEXT = 77
 _BINS, _WIDTH = 40, 4
 _GRID = 30
 _SHOWN, _EXAMPLES, _WORDS = 10, 3, 20
@@ -104,7 +104,7 @@ def report_of(directory: str | Path, spec: str | None = None, count: int = SAMPL
         },
         "gate": str(gate) or "none",
         "left_out": left_out,
-        "lengths": _lengths([record.caption for record in chosen], accepted),
+        "lengths": _lengths([record.caption for record in chosen], accepted, now.manifest.configs),
         "signals": {name: _distribution(name, gate, accepted, refused) for name in signals},
         "plane": _plane(accepted),
         "sources": _sources(accepted),
@@ -143,27 +143,32 @@ def _refused(records: Sequence[Outcome], names: set[str]) -> list[Text]:
     ]
 
 
-def _lengths(captions: Sequence[str], accepted: Sequence[Text]) -> dict[str, Any]:
-    """CLIP tokens, start and end included; the last bin holds all that is longer."""
-    edges = list(range(0, CONTEXT + 1 + _WIDTH, _WIDTH))
+def _lengths(captions: Sequence[str], accepted: Sequence[Text], configs: Sequence[Config]) -> dict[str, Any]:
+    """CLIP tokens, start and end included, against the longest of CLIP's contexts that the texts were held to.
+
+    The last bin holds all that is longer.
+    """
+    noted = [held for config in configs if (held := recorded(config.describe)) and held.tokenizer == CLIP.tokenizer]
+    context = max((held.tokens for held in noted), default=CLIP.tokens)
+    edges = list(range(0, context + 1 + _WIDTH, _WIDTH))
     groups: dict[str, list[int]] = {"captions": [clip_token_count(caption) for caption in captions]}
     by_source: dict[str, list[int]] = defaultdict(list)
     for text in accepted:
         by_source[text.source].append(clip_token_count(text.text))
     return {
         "edges": edges,
-        "context": CONTEXT,
-        "captions": _length(groups["captions"], edges),
-        "texts": {source: _length(lengths, edges) for source, lengths in sorted(by_source.items())},
+        "context": context,
+        "captions": _length(groups["captions"], edges, context),
+        "texts": {source: _length(lengths, edges, context) for source, lengths in sorted(by_source.items())},
     }
 
 
-def _length(lengths: Sequence[int], edges: Sequence[int]) -> dict[str, Any]:
+def _length(lengths: Sequence[int], edges: Sequence[int], context: int) -> dict[str, Any]:
     counts = np.histogram(np.minimum(lengths, edges[-1] - 1), edges)[0] if lengths else np.zeros(len(edges) - 1)
     return {
         "counts": [int(number) for number in counts],
         "median": round(float(np.median(lengths))) if lengths else None,
-        "over": sum(length > CONTEXT for length in lengths) / max(1, len(lengths)),
+        "over": sum(length > context for length in lengths) / max(1, len(lengths)),
     }
 
 

@@ -110,6 +110,18 @@ def test_a_text_longer_than_clip_reads_is_counted_in_the_last_bin(tmp_path: Path
     assert found["over"] == 1.0 and found["counts"][-1] == 1 and found["median"] == 102
 
 
+def test_lengths_are_held_against_the_context_that_the_texts_were_made_for(tmp_path: Path) -> None:
+    describe = {"context": {"tokens": 8, "tokenizer": "clip", "model": "ViT-B-32:8"}}
+    with CacheWriter(tmp_path / "cache", Config("llm", "test", 0, 1, ("human",), describe)) as writer:
+        writer.new(["a dog"])
+        writer.add(Outcome("a dog", (Rewrite("human", "a small dog on a wide beach"),)))  # nine tokens with the marks
+        writer.finish()
+
+    lengths = report_of(tmp_path / "cache")["lengths"]
+    assert lengths["context"] == 8
+    assert (lengths["captions"]["over"], lengths["texts"]["human"]["over"]) == (0.0, 1.0)
+
+
 def test_words_gained_and_lost(directory: Path) -> None:
     words = report_of(directory)["words"]
     assert words["gained"] == [["chair", 1], ["sits", 1]] and words["lost"] == []
