@@ -14,6 +14,9 @@ one epoch with everything that draws::
             ...
             loss(image_features, text_features, logit_scale)  # [B, D] and [B*K, D], normalised
 
+Several sources of texts: ``TextAugOptions(mode="laclip", cache=("rewrites", "imported"), augmenters=("sentences",),
+weights={"original": 1.0, "sentences": 0.5})``.
+
 ``SharedEpoch`` reaches workers that already run. A plain number in its place is an epoch that never changes.
 """
 

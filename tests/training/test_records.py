@@ -88,6 +88,22 @@ def test_the_words_of_eda_are_in_the_parameters_and_in_the_log(train: Train) -> 
     assert augmenter.table.digest in (run / "out.log").read_text()
 
 
+def test_several_sources_are_noted_and_counted(train: Train, cache: Path, tmp_path: Path) -> None:
+    other = make_cache(tmp_path / "other", CAPTIONS)
+    chosen = ("--text-aug", "laclip", "--text-aug-cache", str(cache), "--text-aug-cache", str(other))
+    run = train(*chosen, "--text-aug-with", "eda", "--text-aug-weights", "original=0,other/bard=2", epochs=1)
+
+    params = (run / "params.txt").read_text()
+    assert f"text_aug_cache: ('{cache}', '{other}')\n" in params
+    assert "text_aug_with: ('eda',)\n" in params
+    assert "text_aug_weights: {'original': 0.0, 'other/bard': 2.0}\n" in params
+    log = (run / "out.log").read_text()
+    assert f"48 of 48 training captions (100.0%) are in the cache {other}, with 3.00 rewrites each" in log
+    (line,) = (line for line in log.splitlines() if "texts drawn" in line)
+    assert "48 texts drawn: original 0 (0.0%), " in line
+    assert all(f"{name}/{source} " in line for name in (cache.name, "other") for source in ("chatgpt", "bard", "human"))
+
+
 def test_a_resumed_run_with_other_augmentation_is_told(train: Train, cache: Path) -> None:
     chosen = ("--text-aug", "laclip", "--text-aug-cache", str(cache))
     first = train(*chosen, epochs=1)
