@@ -15,7 +15,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -234,7 +234,8 @@ def load_model(name: str, pretrained: str = "", precision: str = "fp32", device:
     """
     try:
         make = _module("open_clip").create_model_and_transforms
-        model, _, preprocess = make(name, pretrained=pretrained or None, precision=precision, device=device)
+        with _numbers_of_numpy():
+            model, _, preprocess = make(name, pretrained=pretrained or None, precision=precision, device=device)
         return LoadedModel(model.eval(), preprocess, _module("open_clip").get_tokenizer(name))
     except Exception as error:  # whatever a model's constructor and the reading of its file raise
         given = f"{name}:{pretrained}" if pretrained else name
@@ -242,6 +243,14 @@ def load_model(name: str, pretrained: str = "", precision: str = "fp32", device:
             f"open_clip cannot make {given!r} ({error}); give a model and weights as open_clip.list_pretrained() "
             "lists them, a model and a file, or hf-hub:REPO"
         ) from error
+
+
+def _numbers_of_numpy() -> AbstractContextManager[Any]:
+    """Lets ``weights_only`` read checkpoints of open_clip 2.29: the learning rate in them is a float64 of NumPy."""
+    numpy, allow = import_module("numpy"), getattr(import_module("torch.serialization"), "safe_globals", None)
+    number = numpy.float64(0)
+    types = [number.__reduce__()[0], numpy.dtype, type(number.dtype)]
+    return allow(types) if allow else nullcontext()  # torch 2.5 and later
 
 
 def make_clip(embed_dim: int, vision: dict[str, Any], text: dict[str, Any], **options: Any) -> LoadedModel:

@@ -166,6 +166,15 @@ def test_a_model_that_diverged_is_an_error(store: FeatureStore, model_files: tup
         store.images(model, local_images(str(class_folders(tmp_path / "photos", 1))))
 
 
+def test_a_checkpoint_of_open_clip_2_is_read(model_files: tuple[Path, Path], tmp_path: Path) -> None:
+    """The learning rate in it is a float64 of NumPy, which ``weights_only`` would refuse."""
+    saved = torch.load(model_files[1], weights_only=True)
+    torch.save(saved | {"optimizer": {"param_groups": [{"lr": np.float64(1e-3)}]}}, tmp_path / "older.pt")
+    files = (model_files[1], tmp_path / "older.pt")
+    new, old = (Model("tiny-eval", str(file), model_files[0], device="cpu").loaded.model.state_dict() for file in files)
+    assert all(torch.equal(value, old[name]) for name, value in new.items())
+
+
 def test_hostile_texts_are_encoded(store: FeatureStore, model: Any) -> None:
     texts = ["", "\ud800", "\0", "a" * 100_000, "犬と猫", "🦊" * 500, "{c}{0.__class__}%s", "a", "b"]
     found = store.texts(model, texts)
