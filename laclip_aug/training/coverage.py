@@ -94,7 +94,7 @@ def check(coverage: Coverage, captions: TrainingCaptions, data: str, options: Te
         CacheMissError: more captions are missing than ``options`` allow. A sample may show more than the share that
             may miss, by three standard deviations of such a count.
     """
-    cache = quote(coverage.cache or ", ".join(options.caches))
+    cache = coverage.cache or ", ".join(options.caches)
     if not coverage.looked_up:
         remarks = "; ".join(captions.remarks) or "it has none"
         raise ConfigurationError(
@@ -105,7 +105,7 @@ def check(coverage: Coverage, captions: TrainingCaptions, data: str, options: Te
         chosen = "" if options.strategies is None else " by the chosen strategies"
         message = (
             f"{coverage}: there is no rewrite{chosen}, so every caption is trained on as it is; "
-            f"look at: laclip-aug cache info {cache}"
+            f"look at: laclip-aug cache info {quote(cache)}"
         )
         logging.warning("%s", message)
     elif coverage.found == coverage.looked_up:
@@ -115,7 +115,7 @@ def check(coverage: Coverage, captions: TrainingCaptions, data: str, options: Te
     examples, keys = ", ".join(repr(caption[:80]) for caption in coverage.missing), captions.keys
     advice = (
         f"not in it, for example: {examples}. To add what is missing: laclip-aug build {quote(data)} "
-        f"--cache {cache}{'' if keys is None else keys.typed()}, with the options that the cache "
+        f"--cache {quote(cache)}{'' if keys is None else keys.typed()}, with the options that the cache "
         "was built with"
     )
     missing = coverage.looked_up - coverage.found

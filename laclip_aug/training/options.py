@@ -110,8 +110,8 @@ class TextAugOptions:
         for name in self.made:
             if name in TOO_SLOW:
                 raise ConfigurationError(
-                    f"--text-aug-with {name}: too slow to make texts while loading; build a cache with: laclip-aug "
-                    f"build CAPTIONS --cache DIR --augmenter {name}, then add --text-aug-cache DIR"
+                    f"--text-aug-with {name} is too slow to make texts while loading; make them with laclip-aug build, "
+                    "and read them with --text-aug-cache DIR"
                 )
         if self.original_prob is not None and not 0 <= self.original_prob <= 1:
             raise ConfigurationError(f"--text-aug-original-prob {self.original_prob} is not between 0 and 1")

@@ -125,7 +125,7 @@ def test_weights_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
     [
         ("--text-aug-with eda:0", "sentences:4"),
         ("--text-aug-with eda:x", "sentences:4"),
-        ("--text-aug-with llm", "laclip-aug build CAPTIONS --cache DIR --augmenter llm"),
+        ("--text-aug-with llm", "make them with laclip-aug build"),
         ("--text-aug-weights original=1 --text-aug-original-prob 0.5", "original-prob: is the weight original="),
     ],
 )
