@@ -1,8 +1,9 @@
 """Compile the shards into the look-up: tables that together hold every shard once, larger ones first.
 
 New shards become a table of their own, and tables that are not much larger than it are merged into it, so that what an
-addition costs grows with what is new, and a look-up meets few tables. Files are never changed: the manifest names the
-tables of one generation, and what it no longer names is deleted when no reader has it open.
+addition costs grows with what is new, and a look-up meets few tables. A table of many records is several files, by the
+leading bits of their keys: a look-up knows which to ask. Files are never changed: the manifest names the tables of one
+generation, and what it no longer names is deleted when no reader has it open.
 
 Up to a million records are sorted in memory; more are first dealt into buckets on disk by the leading bits of their
 keys, which are uniform, and each bucket is sorted by itself. Keys never repeat across shards.
@@ -16,7 +17,9 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from heapq import merge
+from itertools import chain, groupby
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from tqdm import tqdm
@@ -24,11 +27,14 @@ from tqdm import tqdm
 from laclip_aug.cache.entry import crc32_of, pack
 from laclip_aug.cache.format import Manifest, Shard, TableEntry
 from laclip_aug.cache.keys import KEY_BYTES
-from laclip_aug.cache.shards import read_shard
-from laclip_aug.cache.table import ORIGIN_BYTES, Table, remove_unused, write_table
+from laclip_aug.cache.shards import read_rewrites
+from laclip_aug.cache.table import ORIGIN_BYTES, Table, part_of, remove_unused, write_table
+from laclip_aug.errors import CacheCorruptError
 from laclip_aug.exchange.files import TEMPORARY, disk_errors
 
 BUCKET_RECORDS = 1_000_000
+PART_RECORDS = 8_000_000
+"""Records in one file, about: half a gigabyte to one of compressed texts."""
 BUCKETS = "buckets" + TEMPORARY
 TABLES = "lookup-*.table"
 _MERGE = 2
@@ -37,7 +43,11 @@ _LENGTH = struct.Struct("<I")
 
 
 def compile_lookup(
-    directory: Path, manifest: Manifest, whole: bool = False, bucket_records: int = BUCKET_RECORDS
+    directory: Path,
+    manifest: Manifest,
+    whole: bool = False,
+    bucket_records: int = BUCKET_RECORDS,
+    part_records: int = PART_RECORDS,
 ) -> None:
     """Bring the tables and sources in ``manifest`` up to its shards, and write what tables that takes.
 
@@ -52,34 +62,61 @@ def compile_lookup(
     """
     named = [source for config in manifest.configs for source in config.sources]
     manifest.sources = list(dict.fromkeys([*manifest.sources, *named, *manifest.counts.rewrites]))
-    kept = [] if whole else list(manifest.tables)
+    kept = [] if whole else [list(parts) for _, parts in groupby(manifest.tables, key=lambda entry: entry.first)]
     if kept and manifest.complete:
         return
-    first = kept[-1].end if kept else 0
-    records, merged = sum(shard.rows for shard in manifest.shards[first:]), list[TableEntry]()
+    first = kept[-1][0].end if kept else 0
+    records, merged = sum(shard.rows for shard in manifest.shards[first:]), list[list[TableEntry]]()
     from_shards = manifest.shards[first:]
-    while kept and kept[-1].records <= _MERGE * records:
-        entry = kept.pop()
-        records, first = records + entry.records, entry.first
-        if is_sound(directory, entry):
-            merged.append(entry)
+    while kept and _records(kept[-1]) <= _MERGE * records:
+        entries = kept.pop()
+        records, first = records + _records(entries), entries[0].first
+        if all(is_sound(directory, entry) for entry in entries):
+            merged.append(entries)
         else:
-            from_shards = manifest.shards[entry.first : entry.end] + from_shards
-    covered = manifest.shards[first:]
-    origin = origin_of(covered)
-    name = f"lookup-{origin.hex()[:12]}.table"
+            from_shards = manifest.shards[first : entries[0].end] + from_shards
     with ExitStack() as stack:
-        tables = [Table(directory / entry.name, bytes.fromhex(entry.origin)) for entry in merged]
-        for table in tables:
-            stack.callback(table.close)
+        sources = [_sorted(directory, from_shards, manifest.sources, bucket_records)]
+        for entries in merged:
+            tables = [Table(directory / entry.name, bytes.fromhex(entry.origin)) for entry in entries]
+            for table in tables:
+                stack.callback(table.close)
+            sources.append(chain.from_iterable(table.items() for table in tables))
         bar: Any = stack.enter_context(tqdm(total=records, desc="compile", unit=" captions", disable=None, leave=False))
-        fresh = _sorted(directory, from_shards, manifest.sources, bucket_records)
-        pairs = merge(fresh, *(table.items() for table in tables)) if tables else fresh
-        size = write_table(directory / name, origin, _shown(pairs, bar), records)
-    with disk_errors(directory / name):
-        checksum = crc32_of(directory / name)
-    entry = TableEntry(name, size, checksum, records, origin.hex(), first, len(manifest.shards))
-    manifest.tables = [*kept, entry]
+        made = _written(directory, manifest, first, _shown(merge(*sources), bar), records, part_records)
+    manifest.tables = [entry for entries in [*kept, made] for entry in entries]
+
+
+def _written(
+    directory: Path, manifest: Manifest, first: int, pairs: Iterator[tuple[bytes, bytes]], records: int, size: int
+) -> list[TableEntry]:
+    """``pairs``, all ``records`` of the shards from ``first`` on, in files of about ``size`` records."""
+    origin = origin_of(manifest.shards[first:])
+    parts = max(1, -(-records // size))
+    by_part = groupby(pairs, key=lambda pair: part_of(pair[0], parts))
+    following = next(by_part, None)
+    made: list[TableEntry] = []
+    for part in range(parts):
+        name = f"lookup-{origin.hex()[:12]}" + (f"-{part:04d}" if parts > 1 else "") + ".table"
+        own: Iterator[tuple[bytes, bytes]] = iter(())
+        if here := following is not None and following[0] == part:
+            own = following[1]
+        length, found = write_table(directory / name, origin, own, records // parts, part, parts)
+        if here:
+            following = next(by_part, None)
+        with disk_errors(directory / name):
+            checksum = crc32_of(directory / name)
+        made.append(TableEntry(name, length, checksum, found, origin.hex(), first, len(manifest.shards), part, parts))
+    if _records(made) != records:
+        raise CacheCorruptError(
+            f"{directory}: the shards hold {_records(made)} records, and the manifest says {records}; run: "
+            f"laclip-aug cache verify {quote(str(directory))}"
+        )
+    return made
+
+
+def _records(entries: Iterable[TableEntry]) -> int:
+    return sum(entry.records for entry in entries)
 
 
 def origin_of(shards: Iterable[Shard]) -> bytes:
@@ -107,7 +144,7 @@ def _sorted(
     """The entries of ``shards`` in the order of their keys."""
     numbers = {source: number for number, source in enumerate(sources)}
     total = sum(shard.rows for shard in shards)
-    pairs = ((key, pack(record.rewrites, numbers)) for shard in shards for key, record in read_shard(directory, shard))
+    pairs = ((key, pack(texts, numbers)) for shard in shards for key, texts in read_rewrites(directory, shard))
     if total <= bucket_records:
         yield from sorted(pairs)
         return

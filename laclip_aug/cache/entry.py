@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from laclip_aug.augmenter import Rewrite
@@ -14,9 +14,9 @@ _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _parse = json.JSONDecoder().raw_decode
 
 
-def pack(rewrites: Sequence[Rewrite], numbers: Mapping[str, int]) -> bytes:
-    """``[[source number, text]...]`` as JSON."""
-    return _json([[numbers[r.source], r.text] for r in rewrites]).encode()
+def pack(rewrites: Iterable[tuple[str, str]], numbers: Mapping[str, int]) -> bytes:
+    """``[[source number, text]...]`` as JSON, of (source, text) pairs."""
+    return _json([[numbers[source], text] for source, text in rewrites]).encode()
 
 
 def unpack(value: bytes, sources: Sequence[str]) -> tuple[Rewrite, ...]:

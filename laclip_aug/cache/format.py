@@ -115,7 +115,10 @@ class Shard:
 
 @dataclass
 class TableEntry:
-    """One look-up table, made of the shards ``first`` up to, not including, ``end``; ``origin`` hashes those."""
+    """One look-up table, made of the shards ``first`` up to, not including, ``end``; ``origin`` hashes those.
+
+    Where these hold more than one file should, it has the keys of one of several parts, which follow each other.
+    """
 
     name: str
     bytes: int
@@ -124,6 +127,8 @@ class TableEntry:
     origin: str
     first: int
     end: int
+    part: int = 0
+    parts: int = 1
 
 
 @dataclass

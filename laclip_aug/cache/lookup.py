@@ -12,15 +12,16 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from heapq import merge
+from itertools import chain, groupby
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rewrite, texts_of
 from laclip_aug.cache.entry import unpack
-from laclip_aug.cache.format import Manifest, read_manifest
+from laclip_aug.cache.format import Manifest, TableEntry, read_manifest
 from laclip_aug.cache.keys import caption_key
-from laclip_aug.cache.table import Table
+from laclip_aug.cache.table import Table, part_of
 from laclip_aug.errors import (
     CacheCorruptError,
     CacheError,
@@ -91,10 +92,11 @@ class CaptionCache:
         Raises:
             CacheCorruptError: a record is damaged.
         """
-        for _, value in merge(*(table.items() for table in self._tables)):
+        generations = (chain.from_iterable(table.items() for table in parts) for parts in self._tables)
+        for _, value in merge(*generations):
             yield from [rewrite.text for rewrite in unpack(value, self.manifest.sources)]
 
-    def _opened(self) -> tuple[Manifest, list[Table]]:
+    def _opened(self) -> tuple[Manifest, list[list[Table]]]:
         for _ in range(_TRIES):  # a build may replace the generation between two steps
             manifest = read_manifest(self.directory)
             if not manifest.tables:
@@ -104,15 +106,28 @@ class CaptionCache:
                 )
             with suppress(FileNotFoundError):
                 tables = self._tables_of(manifest)
-                if all(table.path.exists() for table in tables):
+                if all(table.path.exists() for parts in tables for table in parts):
                     return manifest, tables
         raise self._missing()
 
-    def _tables_of(self, manifest: Manifest) -> list[Table]:
+    def _tables_of(self, manifest: Manifest) -> list[list[Table]]:
+        """The tables, each as the list of its parts: open files, of which nothing but the head is read yet."""
         try:
-            return [Table(self.directory / entry.name, bytes.fromhex(entry.origin)) for entry in manifest.tables]
+            return [
+                [self._part(entry) for entry in parts]
+                for _, parts in groupby(manifest.tables, key=lambda entry: entry.first)
+            ]
         except PermissionError as error:
             raise CacheError(f"{error.filename} cannot be read; check its permissions") from None
+
+    def _part(self, entry: TableEntry) -> Table:
+        table = Table(self.directory / entry.name, bytes.fromhex(entry.origin))
+        if (table.part, table.parts) != (entry.part, entry.parts):
+            raise CacheCorruptError(
+                f"{table.path} is part {table.part} of {table.parts}, and should be part {entry.part} of "
+                f"{entry.parts}; make it again with: laclip-aug cache compile {quote(str(self.directory))}"
+            )
+        return table
 
     def _missing(self) -> CacheCorruptError:
         return CacheCorruptError(
@@ -121,8 +136,8 @@ class CaptionCache:
         )
 
     def _value(self, key: bytes) -> bytes | None:
-        for table in self._tables:
-            if (value := table.get(key)) is not None:
+        for parts in self._tables:
+            if (value := parts[part_of(key, len(parts))].get(key)) is not None:
                 return value
         return None
 

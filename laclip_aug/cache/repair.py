@@ -195,6 +195,8 @@ def _tables(directory: Path, manifest: Manifest, said: list[str]) -> list[Any]:
             said.append(f"{entry.name} is damaged or missing; it was made again")
             break
         kept.append(entry)
+    while kept and kept[-1].part + 1 < kept[-1].parts:  # the parts of a table go together
+        kept.pop()
     return kept
 
 

@@ -90,6 +90,19 @@ def read_shard(directory: Path, shard: Shard) -> Iterator[tuple[bytes, Outcome]]
             yield row["key"], _record(row)
 
 
+def read_rewrites(directory: Path, shard: Shard) -> Iterator[tuple[bytes, list[tuple[str, str]]]]:
+    """(key, (source, text) of each rewrite) of ``shard`` in the order of their keys. Raises as :func:`read_shard`."""
+    for batch in _opened(directory, shard).iter_batches(_BATCH, columns=["key", "rewrites"]):
+        lists = batch.column(1)
+        texts = lists.flatten()
+        pairs = list(zip(texts.field(0).to_pylist(), texts.field(1).to_pylist(), strict=True))
+        counts = lists.value_lengths().to_pylist()
+        at = 0
+        for key, count in zip(batch.column(0).to_pylist(), counts, strict=True):
+            yield key, pairs[at : at + count]
+            at += count
+
+
 def read_keys(directory: Path, shard: Shard) -> Iterator[bytes]:
     """The keys of ``shard`` alone, which is far cheaper than its records. Raises as :func:`read_shard`."""
     for batch in _opened(directory, shard).iter_batches(_BATCH, columns=["key"]):

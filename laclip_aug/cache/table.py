@@ -1,16 +1,21 @@
-"""A look-up table: values by key in one immutable file, of which no byte is believed unchecked.
+"""A table on disk from fixed-width keys to values, for random look-ups by many processes, of which no byte is believed
+unchecked.
 
 ::
 
-    head       magic, origin, number of buckets, of records, longest bucket, size of the file; checksum of these
-    offsets    where each bucket begins, and where the last one ends, 8 bytes each
-    buckets    checksum, number of records, their keys, where each value ends, the values; four records on average
+    head        magic, origin, number of buckets, of records, longest bucket, size of the file, part, number of parts,
+                length and checksum of the dictionary; checksum of these
+    dictionary  what the values of a large table have in common, for zstd; small tables have none
+    offsets     where each bucket begins, and where the last one ends, 8 bytes each
+    buckets     checksum, number of records, their keys, where each value ends, the values (with a dictionary: one zstd
+                frame); four records on average
 
-Keys are hashes, so the leading bits of a key choose its bucket, and buckets in order hold the keys in order. A bucket's
-checksum covers its number and the table's origin too. A look-up reads two offsets and one bucket. Whatever bit is wrong
-in them, the checksum does not match: damage shows as an error, never as another text nor as a missing caption, and
-opening a table costs the same whatever its size. Files are read, not mapped, so that one cut short is an error instead
-of a bus error; the operating system keeps one copy for all processes.
+Keys are hashes, so the leading bits of a key choose its part, if a look-up is split over several files, and its bucket
+there; buckets in order hold the keys in order. A bucket's checksum covers its number and the table's origin too. A
+look-up reads two offsets and one bucket. Whatever bit is wrong in them, the checksum does not match: damage shows as an
+error, never as another text nor as a missing caption, and opening a table costs the same whatever its size. Files are
+read, not mapped, so that one cut short is an error instead of a bus error; the operating system keeps one copy for all
+processes. What a process has of its own is the dictionary, read at the first hit.
 """
 
 from __future__ import annotations
@@ -18,14 +23,17 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import threading
 import weakref
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from itertools import groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 from shlex import quote
+
+import zstandard
 
 from laclip_aug.cache.keys import KEY_BYTES
 from laclip_aug.errors import CacheCorruptError
@@ -33,51 +41,87 @@ from laclip_aug.exchange.files import disk_errors, write_new
 
 ORIGIN_BYTES = 16
 PER_BUCKET = 4
-_MAGIC = b"laclip-aug tab 2"
-_HEAD = struct.Struct(f"<16s{ORIGIN_BYTES}sQQQQ")
+DICTIONARY_FROM = 50_000
+"""Records from which on a table is compressed; below, a dictionary is large beside what it saves."""
+_DICTIONARY_BYTES = 1 << 16
+_SAMPLES = 20_000
+_LEVEL = 6
+_MAGIC, _MAGIC_PLAIN = b"laclip-aug tab 3", b"laclip-aug tab 2"
+_HEAD = struct.Struct(f"<16s{ORIGIN_BYTES}sQQQQIIII")
+_HEAD_PLAIN = struct.Struct(f"<16s{ORIGIN_BYTES}sQQQQ")
+"""Of tables without parts and dictionary, which earlier releases wrote."""
 _CHECK = struct.Struct("<I")
 _SPAN = struct.Struct("<QQ")
-_BASE = _HEAD.size + _CHECK.size
 _BUCKET = struct.Struct("<II")
 _OFFSETS_AT_A_TIME = 1 << 16
 
 
-def write_table(path: Path, origin: bytes, pairs: Iterable[tuple[bytes, bytes]], records: int) -> int:
-    """Write ``records`` pairs of key and value, sorted by key, to ``path``; returns the size of the file in bytes.
+def part_of(key: bytes, parts: int) -> int:
+    """Which of ``parts`` files has ``key``."""
+    return int.from_bytes(key[:8], "big") * parts >> 64
+
+
+def write_table(
+    path: Path, origin: bytes, pairs: Iterable[tuple[bytes, bytes]], expected: int, part: int = 0, parts: int = 1
+) -> tuple[int, int]:
+    """Write ``pairs`` of key and value, sorted by key, to ``path``; returns the file's size in bytes and their number.
+
+    Args:
+        expected: about how many pairs there will be.
+        part: the keys are those of this one of ``parts`` files.
 
     Raises:
-        CacheCorruptError: a key occurs twice, or there is another number of pairs.
+        CacheCorruptError: a key occurs twice.
         CacheError: the disk is full or failed.
     """
-    buckets, seen, longest = max(1, records // PER_BUCKET), 0, 0
+    buckets, seen, longest = max(1, expected // PER_BUCKET), 0, 0
     offsets, flushed = array("Q"), 0
+    pairs, dictionary = _with_dictionary(iter(pairs), expected)
+    compress = None
+    if dictionary:
+        shared = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_FULLDICT)
+        compress = zstandard.ZstdCompressor(level=_LEVEL, dict_data=shared, write_dict_id=False).compress
     with write_new(path) as file:
-        at = _BASE + 8 * (buckets + 1)
+        base = _HEAD.size + _CHECK.size
+        file.write(bytes(base) + dictionary)
+        base += len(dictionary)
+        at = base + 8 * (buckets + 1)
         file.seek(at)
-        parts = groupby(pairs, key=lambda pair: _bucket_of(pair[0], buckets))
-        following = next(parts, None)
+        grouped = groupby(pairs, key=lambda pair: _bucket_of(pair[0], buckets, part, parts))
+        following = next(grouped, None)
         for number in range(buckets):
             entries: list[tuple[bytes, bytes]] = []
             if following is not None and following[0] == number:
                 entries = list(following[1])
-                following = next(parts, None)
-            data = _packed(entries, _seed(origin, number), path)
+                following = next(grouped, None)
+            data = _packed(entries, _seed(origin, number), path, compress)
             file.write(data)
             offsets.append(at)
             at, seen, longest = at + len(data), seen + len(entries), max(longest, len(data))
             if len(offsets) == _OFFSETS_AT_A_TIME:
-                os.pwrite(file.fileno(), offsets.tobytes(), _BASE + 8 * flushed)
+                os.pwrite(file.fileno(), offsets.tobytes(), base + 8 * flushed)
                 flushed, offsets = flushed + len(offsets), array("Q")
-        if seen != records or following is not None:
-            raise CacheCorruptError(
-                f"{path}: {seen} records where {records} were announced; run: "
-                f"laclip-aug cache verify {quote(str(path.parent))}"
-            )
+        if following is not None:
+            raise ValueError(f"{path}: the keys are not sorted, or not those of part {part} of {parts}")
         offsets.append(at)
-        os.pwrite(file.fileno(), offsets.tobytes(), _BASE + 8 * flushed)
-        head = _HEAD.pack(_MAGIC, origin, buckets, records, longest, at)
+        os.pwrite(file.fileno(), offsets.tobytes(), base + 8 * flushed)
+        about = (len(dictionary), zlib.crc32(dictionary))
+        head = _HEAD.pack(_MAGIC, origin, buckets, seen, longest, at, part, parts, *about)
         os.pwrite(file.fileno(), head + _CHECK.pack(zlib.crc32(head)), 0)
-    return at
+    return at, seen
+
+
+def _with_dictionary(
+    pairs: Iterator[tuple[bytes, bytes]], expected: int
+) -> tuple[Iterator[tuple[bytes, bytes]], bytes]:
+    """``pairs``, and a dictionary for their values, or nothing; keys are hashes, so the first are a fair sample."""
+    if expected < DICTIONARY_FROM:
+        return pairs, b""
+    sample = list(islice(pairs, _SAMPLES))
+    with suppress(zstandard.ZstdError):  # values with too little in common to make one
+        made = zstandard.train_dictionary(_DICTIONARY_BYTES, [value for _, value in sample], k=256, d=8)
+        return chain(sample, pairs), made.as_bytes()
+    return chain(sample, pairs), b""
 
 
 class Table:
@@ -94,10 +138,17 @@ class Table:
         self.close = weakref.finalize(self, os.close, self._file)
         with suppress(OSError):  # it tells writers that the file is in use; not every file system can
             fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        head, check = self._read(0, _HEAD.size), self._read(_HEAD.size, _CHECK.size)
-        magic, found, self._buckets, self.records, self._longest, self.size = _HEAD.unpack(head)
-        if _CHECK.unpack(check)[0] != zlib.crc32(head) or magic != _MAGIC:
+        plain = self._read(0, len(_MAGIC)) == _MAGIC_PLAIN
+        layout = _HEAD_PLAIN if plain else _HEAD
+        head, check = self._read(0, layout.size), self._read(layout.size, _CHECK.size)
+        magic, found, self._buckets, self.records, self._longest, self.size, *rest = layout.unpack(head)
+        if _CHECK.unpack(check)[0] != zlib.crc32(head) or magic not in (_MAGIC, _MAGIC_PLAIN):
             raise self._damaged("its head is wrong")
+        about: tuple[int, int, int, int] = tuple(rest) or (0, 1, 0, 0)
+        self.part, self.parts, self._dictionary_bytes, self._dictionary_check = about
+        self._offsets = layout.size + _CHECK.size + self._dictionary_bytes
+        self._dictionary: zstandard.ZstdCompressionDict | None = None
+        self._thread = threading.local()
         if found != origin:
             raise self._damaged("it was made from other shards")
         if os.fstat(self._file).st_size != self.size:
@@ -109,15 +160,14 @@ class Table:
         Raises:
             CacheCorruptError: what would tell is damaged.
         """
-        number = _bucket_of(key, self._buckets)
-        data = self._bucket(number)
+        data = self._bucket(_bucket_of(key, self._buckets, self.part, self.parts))
         first = _BUCKET.size
         behind = first + KEY_BYTES * _BUCKET.unpack_from(data)[1]
         at = data.find(key, first, behind)
         while at >= 0:
             place, rest = divmod(at - first, KEY_BYTES)
             if rest == 0:
-                return self._value(data, place)
+                return _value(data, self._values(data), place)
             at = data.find(key, at + 1, behind)
         return None
 
@@ -125,26 +175,41 @@ class Table:
         """All pairs in the order of their keys, each bucket checked."""
         for number in range(self._buckets):
             data = self._bucket(number)
-            for place in range(_BUCKET.unpack_from(data)[1]):
+            count = _BUCKET.unpack_from(data)[1]
+            values = self._values(data) if count else b""
+            for place in range(count):
                 start = _BUCKET.size + KEY_BYTES * place
-                yield data[start : start + KEY_BYTES], self._value(data, place)
+                yield data[start : start + KEY_BYTES], _value(data, values, place)
 
     def _bucket(self, number: int) -> bytes:
-        start, end = _SPAN.unpack(self._read(_BASE + 8 * number, _SPAN.size))
+        start, end = _SPAN.unpack(self._read(self._offsets + 8 * number, _SPAN.size))
         if _BUCKET.size <= end - start <= self._longest:
             data = self._read(start, end - start)
             if zlib.crc32(data[_CHECK.size :], _seed(self._origin, number)) == _CHECK.unpack_from(data)[0]:
                 return data
         raise self._damaged(f"bucket {number} is not what was written")
 
-    @staticmethod
-    def _value(data: bytes, place: int) -> bytes:
-        count = _BUCKET.unpack_from(data)[1]
-        ends = _BUCKET.size + KEY_BYTES * count
-        (end,) = _CHECK.unpack_from(data, ends + 4 * place)
-        start = _CHECK.unpack_from(data, ends + 4 * place - 4)[0] if place else 0
-        values = ends + 4 * count
-        return data[values + start : values + end]
+    def _values(self, data: bytes) -> bytes:
+        """The values of a bucket, one behind the other."""
+        values = data[_BUCKET.size + (KEY_BYTES + _CHECK.size) * _BUCKET.unpack_from(data)[1] :]
+        if not self._dictionary_bytes:
+            return values
+        try:
+            return bytes(self._decompressor().decompress(values))
+        except zstandard.ZstdError as error:
+            raise self._damaged(str(error)) from None
+
+    def _decompressor(self) -> zstandard.ZstdDecompressor:
+        """This thread's own: threads cannot share one."""
+        found: zstandard.ZstdDecompressor | None = getattr(self._thread, "decompressor", None)
+        if found is None:
+            if self._dictionary is None:
+                data = self._read(self._offsets - self._dictionary_bytes, self._dictionary_bytes)
+                if zlib.crc32(data) != self._dictionary_check:
+                    raise self._damaged("its dictionary is not what was written")
+                self._dictionary = zstandard.ZstdCompressionDict(data, dict_type=zstandard.DICT_TYPE_FULLDICT)
+            found = self._thread.decompressor = zstandard.ZstdDecompressor(dict_data=self._dictionary)
+        return found
 
     def _read(self, at: int, length: int) -> bytes:
         try:
@@ -175,15 +240,25 @@ def remove_unused(path: Path) -> None:
             os.close(handle)
 
 
-def _bucket_of(key: bytes, buckets: int) -> int:
-    return int.from_bytes(key[:8], "big") * buckets >> 64
+def _bucket_of(key: bytes, buckets: int, part: int, parts: int) -> int:
+    return (int.from_bytes(key[:8], "big") * buckets * parts >> 64) - part * buckets
 
 
 def _seed(origin: bytes, number: int) -> int:
     return zlib.crc32(number.to_bytes(8, "little"), zlib.crc32(origin))
 
 
-def _packed(entries: list[tuple[bytes, bytes]], seed: int, path: Path) -> bytes:
+def _value(data: bytes, values: bytes, place: int) -> bytes:
+    """The value at ``place`` of a bucket ``data``, whose ``values`` are unpacked."""
+    ends = _BUCKET.size + KEY_BYTES * _BUCKET.unpack_from(data)[1]
+    (end,) = _CHECK.unpack_from(data, ends + 4 * place)
+    start = _CHECK.unpack_from(data, ends + 4 * place - 4)[0] if place else 0
+    return values[start:end]
+
+
+def _packed(
+    entries: list[tuple[bytes, bytes]], seed: int, path: Path, compress: Callable[[bytes], bytes] | None
+) -> bytes:
     if len({key for key, _ in entries}) != len(entries):
         raise CacheCorruptError(
             f"{path}: two shards hold one key; run: laclip-aug cache verify {quote(str(path.parent))}"
@@ -192,6 +267,7 @@ def _packed(entries: list[tuple[bytes, bytes]], seed: int, path: Path) -> bytes:
     for _, value in entries:
         end += len(value)
         ends.append(end)
+    values = b"".join(value for _, value in entries)
     body = len(entries).to_bytes(4, "little") + b"".join(key for key, _ in entries) + ends.tobytes()
-    body += b"".join(value for _, value in entries)
+    body += compress(values) if compress and entries else values
     return _CHECK.pack(zlib.crc32(body, seed)) + body

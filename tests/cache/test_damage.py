@@ -237,7 +237,7 @@ def test_a_bucket_in_another_ones_place_is_not_believed(tmp_path):
     write_table(place, here, ((key, b"right") for key in keys), len(keys))
     write_table(elsewhere, bytes(15) + b"1", ((key, b"wrong") for key in keys), len(keys))
     content, other = place.read_bytes(), elsewhere.read_bytes()
-    starts = struct.unpack_from("<101Q", content, 68)  # 100 buckets behind 64 bytes of head and 4 of its checksum
+    starts = struct.unpack_from("<101Q", content, 84)  # 100 buckets behind 80 bytes of head and 4 of its checksum
     spans = [slice(*ends) for ends in pairwise(starts)]
     pairs = [(a, b) for a, b in combinations(spans, 2) if a.stop - a.start == b.stop - b.start > 8]
     assert starts[-1] == len(content) and pairs

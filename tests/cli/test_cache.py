@@ -98,7 +98,7 @@ def test_verify_compares_the_lookup_with_the_shards(directory, capsys, tmp_path)
     manifest, there = read_manifest(directory), read_manifest(other)
     (mine,), (its,) = manifest.tables, there.tables
     path, pairs = directory / mine.name, Table(other / its.name, bytes.fromhex(its.origin)).items()
-    size = write_table(path, bytes.fromhex(mine.origin), pairs, its.records)
+    size, _ = write_table(path, bytes.fromhex(mine.origin), pairs, its.records)
     manifest.tables = [replace(mine, bytes=size, crc32=crc32_of(path))]
     manifest.save(directory)
     capsys.readouterr()
