@@ -127,7 +127,7 @@ def merge_caches(
 
 def _finished(place: Path) -> Manifest:
     now = snapshot(place)
-    if now.pending:
+    if now.pending or now.manifest.unfinished:
         raise ConfigurationError(f"the build of {place} has not finished; run it to its end first")
     return now.manifest
 
