@@ -21,7 +21,7 @@ from laclip_aug.evaluation.ablation.statistics import paired, summary
 from laclip_aug.evaluation.recipes import PUBLISHED, load_recipe
 
 README = Path(__file__).parents[2] / "README.md"
-MARKS = ("<!-- experiment: made by python -m benchmarks.experiment.report --readme -->", "<!-- /experiment -->")
+MARKS = ("<!-- experiment: made by python -m benchmarks.experiment.report -->", "<!-- /experiment -->")
 NAMES = {
     ("none", ""): "none",
     ("eda", "eda"): "EDA",
