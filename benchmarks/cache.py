@@ -161,13 +161,17 @@ def benchmark(folder: Path, args: argparse.Namespace) -> str:
     for number in range(args.captions):
         rewrites = cache.get(caption(number)) or ()
         ready[caption_key(caption(number))] = rewrites
-    base.executemany("INSERT INTO rewrites VALUES (?, ?)", ((key, pack(ready[key], numbers)) for key in sorted(ready)))
+
+    def packed(key: bytes) -> bytes:
+        return pack(((text.source, text.text) for text in ready[key]), numbers)
+
+    base.executemany("INSERT INTO rewrites VALUES (?, ?)", ((key, packed(key)) for key in sorted(ready)))
     base.commit()
     base.close()
     environment = lmdb.open(str(folder / "rewrites.lmdb"), subdir=False, lock=False, map_size=1 << 33)
     with environment, environment.begin(write=True) as transaction:
         for key in sorted(ready):
-            transaction.put(key, pack(ready[key], numbers), append=True)
+            transaction.put(key, packed(key), append=True)
     sizes["lmdb_mb"] = (folder / "rewrites.lmdb").stat().st_size / 2**20
     sizes["sqlite_mb"] = (folder / "rewrites.sqlite").stat().st_size / 2**20
     del cache

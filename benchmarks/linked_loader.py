@@ -8,7 +8,8 @@ round with another order:
 - images alone: half of the photos mirrored, a fifth turned grey, at random; texts by open_clip's own tokenizer;
 - plain: nothing done to photos or texts;
 - linked: ``--text-aug-linked flip,gray``;
-- laclip, linked: the same with a text drawn from a cache.
+- laclip, linked: the same with a text drawn from a cache;
+- two caches, linked: with a text drawn from two caches.
 
 Samples per second by the clock, and CPU time per sample of all processes, in the steady state after ``--skip`` batches.
 A ratio is that of one round, to images alone; shown are the median, the least and the largest. Data are those of
@@ -43,7 +44,7 @@ from laclip_aug.training.pairing import Handover, PromisingTransform
 from laclip_aug.training.samplers import sampler_for
 from laclip_aug.training.tokenizer import AugmentingTokenizer, SharedEpoch
 
-WAYS = ("images alone", "plain", "linked", "laclip, linked")
+WAYS = ("images alone", "plain", "linked", "laclip, linked", "two caches, linked")
 LINKED = ("flip", "gray")
 
 
@@ -61,7 +62,7 @@ class ImagesAlone:
         return self.transform(image)
 
 
-def loader_for(way: str, train: Path, cache: Path, args: argparse.Namespace) -> Any:
+def loader_for(way: str, train: Path, caches: list[Path], args: argparse.Namespace) -> Any:
     settings = argparse.Namespace(
         train_data=str(train), csv_img_key="filepath", csv_caption_key="title", csv_separator="\t",
         distributed=False, batch_size=args.batch, workers=args.workers,
@@ -72,12 +73,13 @@ def loader_for(way: str, train: Path, cache: Path, args: argparse.Namespace) -> 
         transform = ImagesAlone(transform)
     if "linked" not in way:
         return get_csv_dataset(settings, transform, is_train=True, tokenizer=tokenizer).dataloader
-    given = {"mode": "laclip", "cache": str(cache)} if "laclip" in way else {}
+    chosen = {"laclip, linked": caches[:1], "two caches, linked": caches[1:]}.get(way, [])
+    given: dict[str, Any] = {"mode": "laclip", "cache": tuple(map(str, chosen))} if chosen else {}
     sampler, handover = sampler_for(TextAugOptions(linked=LINKED, **given)), Handover()
     linked, counts = Linked(LINKED, 0, args.workers), DrawCounts(sampler.strategies, args.workers)
     augmenting = AugmentingTokenizer(tokenizer, sampler, SharedEpoch(), counts, handover, linked)
-    if given:
-        augmenting.learn([*pandas.read_csv(train, sep="\t")["title"], *sampler.lookups[0].texts()])
+    texts = [text for cache, _ in sampler.caches for text in cache.texts()] if given else []
+    augmenting.learn([*pandas.read_csv(train, sep="\t")["title"], *texts])
     transform = PromisingTransform(transform, handover)
     loader = get_csv_dataset(settings, transform, is_train=True, tokenizer=augmenting).dataloader
     return TrainingLoader(loader, lambda texts, k: None, lambda: None)
@@ -96,10 +98,10 @@ def main() -> None:
     torch.set_num_threads(1)
     runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as name:
-        train, cache = make_data(args, Path(name))
+        train, caches = make_data(args, Path(name))
         for turn in tqdm(range(args.rounds), desc="rounds", disable=None):
             for way in WAYS[turn % len(WAYS) :] + WAYS[: turn % len(WAYS)]:
-                runs[way].append(epoch(loader_for(way, train, cache, args), args.skip)["steady"])
+                runs[way].append(epoch(loader_for(way, train, caches, args), args.skip)["steady"])
     print(f"| way | samples/s | against {WAYS[0]} | us of CPU per sample | against {WAYS[0]} |\n|---|---|---|---|---|")
     for way, found in runs.items():
         pairs = list(zip(found, runs[WAYS[0]], strict=True))

@@ -34,7 +34,7 @@ from laclip_aug.exchange.files import TEMPORARY, disk_errors
 
 BUCKET_RECORDS = 1_000_000
 PART_RECORDS = 8_000_000
-"""Records in one file, about: half a gigabyte to one of compressed texts."""
+"""Records in one file, about."""
 BUCKETS = "buckets" + TEMPORARY
 TABLES = "lookup-*.table"
 _MERGE = 2

@@ -219,7 +219,8 @@ class TextAugmentation:
 
     def _look_into_cache(self, tokenizer: AugmentingTokenizer, loader: Any, args: Namespace) -> None:
         """Check that each cache covers the training data, and let the tokenizer learn the words of both."""
-        if not self.options.caches:
+        if not self.options.caches:  # a table's captions are at hand, and hold the words of what is made of them
+            tokenizer.learn(map(str, getattr(getattr(loader, "dataset", None), "captions", None) or ()))
             return
         caches = tokenizer.sampler.caches
         captions = coverage.training_captions(getattr(loader, "dataset", None), args, self.options.seed)
