@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -102,6 +103,29 @@ def test_two_cpu_processes_by_torchrun(dataset: Dataset, cache: Path, tmp_path: 
     log = (run / "out.log").read_text()
     assert "total 2." in log
     assert "text augmentation, epoch 0: 96 texts drawn" in log  # this process's 24 captions, 4 texts each
+    weights = checkpoint(run, epoch=1)["weights"]
+    assert isinstance(weights, dict)
+    assert all(torch.isfinite(weight).all() for weight in weights.values())
+
+
+def test_two_processes_train_on_several_sources_with_linked_augmentation(
+    dataset: Dataset, cache: Path, tmp_path: Path
+) -> None:
+    second = shutil.copytree(cache, tmp_path / "second")
+    arguments = dataset.arguments(tmp_path, "run", epochs=1)
+    place = arguments.index("--logs")
+    config = ("--model-config", str(dataset.model / "tiny-clip.json"), "--model", "tiny-clip")
+    plain = [*arguments[:place], *arguments[place + 2 :], *config]
+    sources = ["--text-aug-cache", str(cache), "--text-aug-cache", str(second), "--text-aug-with", "eda"]
+    chosen = ["--text-aug", "laclip", *sources, "--text-aug-weights", "eda=2", "--text-aug-linked", "flip,gray"]
+    torchrun(2, [COMMAND, "train", *plain, *chosen], tmp_path)
+
+    run = tmp_path / "logs" / "run"
+    log = (run / "out.log").read_text()
+    assert "text augmentation, epoch 0: 24 texts drawn" in log  # this process's 24 captions
+    assert "second/" in log
+    assert "eda" in log
+    assert "(by rank 0 of 2)" in log
     weights = checkpoint(run, epoch=1)["weights"]
     assert isinstance(weights, dict)
     assert all(torch.isfinite(weight).all() for weight in weights.values())
