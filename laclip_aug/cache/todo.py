@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from laclip_aug.cache.browse import records
+from laclip_aug.cache.browse import snapshot
 from laclip_aug.cache.build import CHUNK, MAX_CAPTION_CHARS, Run
 from laclip_aug.cache.format import MANIFEST
 from laclip_aug.cache.keys import KeySet, caption_key, key_of, normalise
 from laclip_aug.cache.part import Part
+from laclip_aug.cache.shards import read_keys
 
 
 def missing_captions(
@@ -26,7 +27,10 @@ def missing_captions(
     """
     known = KeySet()
     if (directory / MANIFEST).exists():
-        known.update(caption_key(record.caption) for record in records(directory))
+        now = snapshot(directory)
+        for shard in now.manifest.shards:
+            known.update(read_keys(directory, shard))
+        known.update(caption_key(record.caption) for record in now.journal.records)
     source = iter(captions)
     while slab := list(islice(source, CHUNK)):
         texts = [text for text in map(normalise, slab) if part is None or part.has(text)]

@@ -4,7 +4,7 @@ The form is that of OpenAI's batches, which ``vllm run-batch`` takes too: one JS
 ``method``, ``url`` and ``body``; an answer has the ``custom_id`` and a ``response`` with ``status_code`` and ``body``,
 or an ``error``. Answers come in any order, some never.
 
-A job's id is a hash of its prompt and seed. So an answer can be nobody else's, the same command asks for the same ids
+A job's id is a hash of its request and seed. So an answer can be nobody else's, the same command asks for the same ids
 again, and what a file says of itself is not believed beyond that.
 """
 
@@ -33,12 +33,10 @@ _ID_BYTES = 16
 _PASSING = (408, 409, 425, 429)
 
 
-def id_of(job: Job) -> str:
-    """32 hexadecimal digits that no other prompt and seed has."""
-    parts = (job.prefix + job.lead, job.body, job.tail, str(job.seed), str(job.chat))
-    framed = b"".join(
-        len(raw).to_bytes(4, "little") + raw for part in parts for raw in [part.encode("utf-8", "replace")]
-    )
+def id_of(path: str, body: bytes, seed: int) -> str:
+    """32 hexadecimal digits that no other request (prompt, model, sampling) and seed has."""
+    parts = (path.encode(), body, str(seed).encode())
+    framed = b"".join(len(part).to_bytes(4, "little") + part for part in parts)
     return hashlib.blake2b(framed, digest_size=_ID_BYTES).hexdigest()
 
 
@@ -62,9 +60,9 @@ class RequestFiles:
         self._file: BinaryIO | None = None
         self._lines = self._bytes = 0
 
-    def add(self, job: Job, path: str, body: bytes) -> None:
+    def add(self, request_id: str, path: str, body: bytes) -> None:
         """Write a request. ``path`` is below ``/v1``."""
-        head = {"custom_id": id_of(job), "method": "POST", "url": f"/v1{path}"}
+        head = {"custom_id": request_id, "method": "POST", "url": f"/v1{path}"}
         line = json.dumps(head).encode("ascii")[:-1] + b', "body": ' + body + b"}\n"
         if len(line) > self._most[1]:
             raise ConfigurationError(f"a request of {len(line)} bytes is larger than a file may be; allow larger files")
@@ -177,14 +175,16 @@ class BatchBackend:
     def complete(self, jobs: Iterable[Job]) -> Iterator[Completion]:
         """One completion per job, in their order."""
         for job in jobs:
-            completion = self._answered(job)
+            path, body = self._form.body([job])
+            request_id = id_of(path, body, job.seed)
+            completion = self._answered(job, request_id)
             if completion.finish == "failed" and self.requests is not None:
-                self.requests.add(job, *self._form.body([job]))
+                self.requests.add(request_id, path, body)
             yield completion
 
-    def _answered(self, job: Job) -> Completion:
+    def _answered(self, job: Job, request_id: str) -> Completion:
         found = Completion(job, UNANSWERED, "failed", 0)
-        for answer in [] if self.answers is None else self.answers.of(id_of(job)):
+        for answer in [] if self.answers is None else self.answers.of(request_id):
             found = self._read(job, answer)
             if found.finish != "failed":
                 break

@@ -161,6 +161,16 @@ def test_a_prompt_that_was_refused_is_not_asked_again(tmp_path: Path) -> None:
     assert not list((tmp_path / "again").iterdir())
 
 
+def test_answers_of_another_model_or_to_other_sampling_are_not_taken(tmp_path: Path) -> None:
+    assert batch("write", tmp_path, "requests") == 0
+    write(tmp_path / "answers.jsonl", [answer(request) for request in lines(tmp_path / "requests")])
+    for number, other in enumerate((["--model", "m2"], ["--temperature", "0.5"], ["--seed", "1"])):
+        out = f"again{number}"
+        assert batch("read", tmp_path, out, "--answers", str(tmp_path / "answers.jsonl"), *other) == 1
+        assert len(lines(tmp_path / out)) == 8  # all are asked for
+    assert content(tmp_path / "cache") == {}
+
+
 def test_captions_of_the_cache_are_not_asked_for(tmp_path: Path) -> None:
     batch("write", tmp_path, "requests", "--max-attempts", "1")
     rows: list[Row | str] = [answer(request) for request in lines(tmp_path / "requests")]
