@@ -90,7 +90,7 @@ def _describes(before: str, colour: str, following: str) -> bool:
         return False
     if last in ("in", "wearing") and word not in _WORN:
         return False
-    if before.rstrip().endswith((",", " and")) and last in ("", "and") and before.strip() and last == "":
+    if before.rstrip().endswith(","):
         return False  # "a ball, red and round": said of what comes before
     at_start = not before.strip() or before.rstrip()[-1] in ".!?:"
     name = colour[0].isupper() and (not at_start or following[0].isupper())
