@@ -109,7 +109,7 @@ def build_cache(
     options: InputOptions | None = None,
     max_caption_chars: int = MAX_CAPTION_CHARS,
     shard_rows: int = 65536,
-    progress: bool | None = None,
+    progress: Progress | bool | None = None,
     allow_mixed: bool = False,
     fold: float | None = None,
     part: Part | None = None,
@@ -127,7 +127,7 @@ def build_cache(
         inputs: one or more files, as :class:`CaptionInput` takes them.
         n: texts per caption; default one for each of the augmenter's sources.
         seed: texts are a function of (seed, caption).
-        progress: show a progress bar; ``None`` shows it on a terminal, and its state as lines in a log.
+        progress: show a progress bar; ``None`` shows it on a terminal, and its state as lines in a log. Or one's own.
         allow_mixed: add to a cache that was built with another configuration; the manifest records both.
         fold: give a caption that is this like an earlier one of ``inputs``, from 0.98 to 1, the rewrites of that one
             (:mod:`laclip_aug.cache.folding`). Takes about 2 KB of memory for each caption that is not folded.
@@ -165,7 +165,7 @@ class Run:
         writer: CacheWriter,
         log: InputLog,
         max_chars: int,
-        progress: bool | None,
+        progress: Progress | bool | None,
         folding: Folding | None = None,
         part: Part | None = None,
     ) -> None:
@@ -175,7 +175,7 @@ class Run:
         )
         self.pending: set[str] = set()
         self.started = time.monotonic()
-        self.progress = Progress(progress)
+        self.progress = progress if isinstance(progress, Progress) else Progress(progress)
 
     def asked(self, captions: Iterable[str]) -> Iterator[str]:
         """The captions to augment, read a slab at a time."""

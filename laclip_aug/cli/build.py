@@ -6,6 +6,7 @@ examples:
   laclip-aug build 'cc3m/{00000..00331}.tar' --cache rewrites --model model.gguf
 
   laclip-aug build captions.tsv --cache part-3 --shard 3/20
+  laclip-aug build captions.tsv --cache rewrites --engine ray --address auto --gpus-per-worker 1
   laclip-aug build captions.tsv --cache rewrites --dry-run --price-per-hour 2.5
 
 Killed at any point, the same command goes on where it stopped. Another configuration needs another directory.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
@@ -64,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         help="give a caption that is nearly an earlier one (cosine of character n-grams; colours, numbers and negation "
         "equal) the rewrites of that one; from 0.98 to 1 (default: only identical captions share)",
     )
+    add_cluster_arguments(parser)
     parser.add_argument(
         "--shard",
         metavar="I/N",
@@ -82,6 +85,27 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         "--price-per-hour", type=float, metavar="PRICE", help="with --dry-run: of this machine, for the cost of all"
     )
     add_augmenter_arguments(parser, argv)
+
+
+def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which machines build."""
+    group = parser.add_argument_group("many machines")
+    group.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="where it is built: here, or by the workers of a Ray cluster, which share the file system "
+        "(laclip-aug[ray])",
+    )
+    group.add_argument(
+        "--address", metavar="HOST:PORT", help="ray: the cluster (default: RAY_ADDRESS, or this machine)"
+    )
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="ray: how many (default: what the GPUs allow; one a machine on CPUs)"
+    )
+    group.add_argument(
+        "--gpus-per-worker", type=float, metavar="G", help="ray: GPUs of each worker, also parts of one (default: 0)"
+    )
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -130,13 +154,18 @@ def run(args: argparse.Namespace) -> int:
     from laclip_aug.cache.part import Part
     from laclip_aug.errors import ConfigurationError
 
-    for option in ("n", "max_caption_chars", "shard_rows"):
+    for option in ("n", "max_caption_chars", "shard_rows", "workers"):
         value = getattr(args, option)
         if value is not None and value < 1:
             raise ConfigurationError(f"--{option.replace('_', '-')} must be at least 1, not {value}")
     if args.price_per_hour is not None and args.dry_run is None:
         raise ConfigurationError("--price-per-hour goes with --dry-run; add it")
     part = None if args.shard is None else Part.of(args.shard)
+    if args.engine == "ray":
+        return _on_ray(args)
+    for option in ("address", "workers", "gpus_per_worker"):
+        if getattr(args, option) is not None:
+            raise ConfigurationError(f"--{option.replace('_', '-')} goes with --engine ray; add it")
     augmenter = augmenter_from(args)
     try:
         if args.dry_run is not None:
@@ -156,6 +185,38 @@ def run(args: argparse.Namespace) -> int:
         )
     finally:
         augmenter.close()
+    print("\n".join(report.lines()))
+    return 1 if report.failed else 0
+
+
+def _on_ray(args: argparse.Namespace) -> int:
+    from functools import partial
+
+    from laclip_aug.cluster.build import PARTS_OF_A_WORKER, build_on_cluster
+    from laclip_aug.cluster.ray import RayCluster
+    from laclip_aug.cluster.worker import Work
+    from laclip_aug.errors import ConfigurationError
+    from laclip_aug.exchange.addresses import local_directory
+
+    for option in ("shard", "fold", "dry_run"):
+        if getattr(args, option) is not None:
+            raise ConfigurationError(f"--{option.replace('_', '-')} is not for --engine ray; leave out one of both")
+    if args.gpus_per_worker is not None and not 0 <= args.gpus_per_worker < 1000:
+        raise ConfigurationError(f"--gpus-per-worker must be 0 or more, not {args.gpus_per_worker}")
+    with RayCluster(args.address, args.workers, args.gpus_per_worker or 0.0) as cluster:
+        work = Work(
+            tuple(args.input),
+            str(local_directory(args.directory)),
+            str(Path.cwd()),
+            PARTS_OF_A_WORKER * cluster.workers,
+            args.n,
+            args.seed,
+            input_options(args),
+            args.max_caption_chars,
+            args.shard_rows,
+            args.allow_mixed,
+        )
+        report = build_on_cluster(cluster, partial(augmenter_from, args), work)
     print("\n".join(report.lines()))
     return 1 if report.failed else 0
 

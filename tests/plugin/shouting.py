@@ -1,8 +1,10 @@
 """An augmenter as another package would bring it, registered through an entry point as ``shout``.
 
-It rejects every second attempt on a caption that says "reject", and every attempt on one that says "hopeless".
+It rejects every second attempt on a caption that says "reject", and every attempt on one that says "hopeless". One that
+says "deadly" ends the process.
 """
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -23,6 +25,8 @@ class ShoutAugmenter(CaptionAugmenter):
     def outcomes(self, captions: Iterable[str], n: int, seed: int) -> Iterator[Outcome]:
         for caption in captions:
             time.sleep(self.delay)
+            if "deadly" in caption:
+                os._exit(9)
             made: list[Rewrite] = []
             refused: list[Rejection] = []
             for j in range(n):

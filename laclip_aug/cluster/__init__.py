@@ -1,0 +1,1 @@
+"""One build on many machines."""
