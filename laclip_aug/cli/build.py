@@ -218,7 +218,7 @@ def _on_ray(args: argparse.Namespace) -> int:
         )
         report = build_on_cluster(cluster, partial(augmenter_from, args), work)
     print("\n".join(report.lines()))
-    return 1 if report.failed else 0
+    return 1 if report.run.failed else 0
 
 
 def _dry_run(args: argparse.Namespace, augmenter: CaptionAugmenter, part: Part | None) -> int:

@@ -45,12 +45,15 @@ class RayCluster:
             if address is None:  # Ray's own start here: nothing is sent to anyone, and no worker yields to others
                 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
                 os.environ.setdefault("RAY_worker_niceness", "0")
-            options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
+            # "local", as nothing would mean a cluster that was once started here, were it gone or not
+            options: dict[str, Any] = (
+                {"address": address} if address else {"address": "local", "include_dashboard": False}
+            )
             try:
                 _knock(address or "")
                 ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
             except (OSError, ValueError, RuntimeError) as error:
-                said = " ".join(str(error).split())[:300]
+                said = (str(error.__cause__ or error).strip().splitlines() or [""])[-1][:300]
                 raise ConfigurationError(
                     f"no Ray cluster answers at {address or 'this machine'} ({said}); look at it with: ray status"
                 ) from None

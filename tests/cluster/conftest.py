@@ -13,4 +13,5 @@ def plugin_environment() -> dict[str, str]:
     """The environment of a command, and of Ray's workers under it, with the plug-in installed."""
     paths = [PLUGIN, *filter(None, [os.environ.get("PYTHONPATH")])]
     mine = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return mine | {"PYTHONPATH": os.pathsep.join(paths)}
+    # a cluster of this test's own: newer Rays ask for a token, which would be written to the user's home
+    return mine | {"PYTHONPATH": os.pathsep.join(paths), "RAY_AUTH_MODE": "disabled"}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,44 @@ def test_a_killed_worker_a_killed_driver_and_a_read_only_part(
     (read,) = read_manifest(tmp_path / "out").inputs.values()
     assert read["rows"] == 160
     assert json.loads((tmp_path / "out.parts" / "plan.json").read_text()) == {"parts": 8}
+
+
+def test_a_lost_machine(tmp_path: Path, plugin_environment: dict[str, str], whole: Path) -> None:
+    (tmp_path / "in.txt").write_text("\n".join(CAPTIONS) + "\n")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    ray = [
+        sys.executable,
+        "-c",
+        "import sys; from ray.scripts.scripts import main; sys.exit(main())",
+        "start",
+        "--block",
+    ]
+    ray += ["--num-cpus", "1", "--disable-usage-stats"]
+    head = [*ray, "--head", "--port", str(port), "--include-dashboard", "false"]
+    other = [*ray, "--address", f"127.0.0.1:{port}"]
+    machines = []
+    try:
+        for name, words in (("head", head), ("other", other)):
+            with (tmp_path / name).open("w") as log:
+                machines.append(
+                    subprocess.Popen(words, env=plugin_environment, stdout=log, stderr=log, start_new_session=True)
+                )
+            wait_for(lambda log=tmp_path / name: "Ray runtime started" in log.read_text())
+        slow = ["--engine", "ray", "--address", f"127.0.0.1:{port}", "--option", "delay=0.1", "--workers", "2"]
+        driver = start(tmp_path, plugin_environment, *slow)
+        wait_for(lambda: len(workers_of(machines[0].pid)) == len(workers_of(machines[1].pid)) == 1)
+        wait_for(lambda: len([*tmp_path.glob("out.parts/0*/journal-*")]) == 2)
+        os.killpg(machines[1].pid, signal.SIGKILL)
+        code, text = said(driver)
+        assert code == 0, text
+        assert "workers that died and were replaced: 1;" in text  # there is no room for another, and none is waited for
+        assert content(tmp_path / "out") == content(whole)
+    finally:
+        for machine in machines:
+            with suppress(ProcessLookupError):
+                os.killpg(machine.pid, signal.SIGKILL)
+            machine.wait()
 
 
 def test_a_caption_that_kills_its_worker_costs_its_part_alone(
