@@ -1,6 +1,6 @@
 """The experiment's data and texts: photos, one caption each, and a cache for each source of texts.
 
-Made once in the output directory; a build that was interrupted goes on.
+Made once in the output directory, a cache when a run needs it; a build that was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from benchmarks.experiment.photos import group
 
 HUMAN = ("human1", "human2", "human3", "human4")
 BUILDS = {
@@ -30,13 +32,14 @@ def run(command: Sequence[str], folder: Path) -> None:
     subprocess.run([sys.executable, "-c", code, *command[1:]], check=True, cwd=folder)
 
 
-def prepare(flickr8k: Path, cifar10: Path, out: Path) -> None:
-    """Unpack the photos, write the tables, make the caches.
+def prepare(flickr8k: Path, cifar10: Path, photos: Path, out: Path) -> None:
+    """Unpack the photos, write the tables, import the human captions.
 
     Args:
         flickr8k: ``images_train.tar``, ``images_val.tar``, and ``captions_train.tsv`` and ``captions_val.tsv`` with
             the columns filepath, caption_index, caption: five captions a photo.
         cifar10: the test images as a tar with a folder for each class.
+        photos: a checkout of imagenet-sample-images.
         out: where all of it goes.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -49,12 +52,18 @@ def prepare(flickr8k: Path, cifar10: Path, out: Path) -> None:
             with tarfile.open(source) as tar:
                 tar.extractall(out / f"{name}.part", filter="data")
             (out / f"{name}.part").rename(out / name)
+    if not (out / "imagenet-groups").exists():
+        group(photos, out / "imagenet-groups")
     (out / "captions_val.tsv").write_bytes((flickr8k / "captions_val.tsv").read_bytes())
     write_tables(flickr8k / "captions_train.tsv", out)
     keys = [word for key in HUMAN for word in ("--rewrite-key", key)]
     run(["laclip-aug", "cache", "import", "five.tsv", "--cache", "human", "--caption-key", "title", *keys], out)
-    for name, options in BUILDS.items():
-        run(["laclip-aug", "build", "one.tsv", "--cache", name, "--caption-key", "title", *options], out)
+
+
+def build(cache: str, out: Path) -> None:
+    """Make the texts of a cache that a run needs; one that is there stays, and one that was begun goes on."""
+    if cache in BUILDS:
+        run(["laclip-aug", "build", "one.tsv", "--cache", cache, "--caption-key", "title", *BUILDS[cache]], out)
 
 
 def write_tables(captions: Path, out: Path) -> None:
