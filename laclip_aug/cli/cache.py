@@ -10,6 +10,9 @@ examples:
   laclip-aug cache import coco.jsonl --cache rewrites --list-key captions
   laclip-aug cache import cc3m.csv --cache rewrites --lines chatgpt=gpt.txt --lines bard=bard.txt
   laclip-aug cache export rewrites rewrites.parquet
+  laclip-aug cache export rewrites with-rewrites.tsv --for captions.tsv
+  laclip-aug cache export rewrites 'lines/{source}.txt' --for captions.tsv
+  laclip-aug cache export rewrites new-tars --for 'cc3m/{00000..00331}.tar'
   laclip-aug cache merge part-0 part-1 part-2 --out rewrites
   laclip-aug cache add-strategy rewrites --strategies mscoco --out more
   laclip-aug cache filter rewrites --gate "truth>=0.4" --out stricter
@@ -47,12 +50,24 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     action("verify", "check every shard and every lookup entry; exit status 1 if anything is damaged")
     action("compile", "make the look-up anew, after damage to it or to use an unfinished build")
     action("repair", "after damage: keep all that is sound, say what was lost; the next build makes that again")
-    export = action("export", "write all records, with what was rejected and why")
+    export = action(
+        "export", "write all records, with what was rejected and why; or, with --for, the texts beside data"
+    )
     export.add_argument(
         "output",
         metavar="OUTPUT",
-        help="a file .jsonl, .parquet or .csv (one row a text); - is standard output (JSONL)",
+        help="a file .jsonl, .parquet or .csv (one row a text); - is standard output (JSONL); a name without ending is "
+        "a folder that load_dataset loads. With --for: a table of the same format, NAME-{source}.txt for LaCLIP's text "
+        "files and their CSV, or a directory for tars",
     )
+    export.add_argument(
+        "--for",
+        dest="data",
+        nargs="+",
+        metavar="DATA",
+        help="a table or tars of your own, in whose order the texts are written, each with its caption",
+    )
+    add_input_arguments(export)
     filtering = action("filter", "another gate for a finished cache: nothing is made again, nothing is lost")
     add_filter_arguments(filtering, full=list(argv[:1]) == ["filter"])
     merging = action("merge", "several caches as one, such as the shards of a divided build", target="")
@@ -226,10 +241,13 @@ def _repair(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from laclip_aug.cache.browse import records
-    from laclip_aug.exchange.export import export
+    from laclip_aug.cache.export import export_beside, export_records
 
-    number = export(records(Path(args.directory)), args.output)
+    if args.data:
+        said, whole = export_beside(Path(args.directory), args.output, args.data, input_options(args), args.csv_img_key)
+        print("\n".join(said))
+        return 0 if whole else 1
+    number = export_records(Path(args.directory), args.output)
     print(f"{number} records in {args.output}", file=sys.stderr if args.output == "-" else sys.stdout)
     return 0
 

@@ -46,9 +46,12 @@ def export(records: Iterable[Outcome], output: str | Path) -> int:
             f"laclip-aug cache export CACHE - | aws s3 cp - {quote(str(output))}"
         )
     output = Path(output)
-    write = {".jsonl": _jsonl, ".parquet": _parquet, ".csv": _csv}.get(output.suffix.lower())
+    write = {".jsonl": _jsonl, ".parquet": write_parquet, ".csv": _csv}.get(output.suffix.lower())
     if write is None:
-        raise ConfigurationError(f"{output}: name it .jsonl, .parquet or .csv, or give - for standard output")
+        raise ConfigurationError(
+            f"{output}: name it .jsonl, .parquet or .csv, give - for standard output, or a name without ending, for a "
+            "folder that load_dataset of datasets loads"
+        )
     with write_new(output) as file:
         return write(file, records)
 
@@ -87,12 +90,12 @@ def _csv(file: IO[bytes], records: Iterable[Outcome]) -> int:
     return number
 
 
-def _parquet(file: IO[bytes], records: Iterable[Outcome]) -> int:
+def record_schema() -> Any:
+    """The Arrow schema of records in Parquet."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     text = pa.string()
-    schema = pa.schema(
+    return pa.schema(
         [
             ("caption", text),
             ("rewrites", pa.list_(pa.struct([("source", text), ("text", text)]))),
@@ -113,6 +116,14 @@ def _parquet(file: IO[bytes], records: Iterable[Outcome]) -> int:
             ("tokens", pa.int64()),
         ]
     )
+
+
+def write_parquet(file: IO[bytes], records: Iterable[Outcome]) -> int:
+    """Write ``records`` as one row a caption; returns their number."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = record_schema()
     number, source = 0, iter(records)
     with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
         while slab := [_row(record) for record in islice(source, _SLAB)]:

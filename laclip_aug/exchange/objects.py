@@ -27,14 +27,7 @@ def jsonl_rows(file: str, choose: Choose, log: InputLog) -> Iterator[tuple[str, 
         InputError: the first object lacks the keys, there is no object, or an array is broken.
     """
     keys: Sequence[str] | None = None
-    try:
-        array = _ARRAY.match(head_of(file, log).removeprefix(codecs.BOM_UTF8))
-    except (OSError, EOFError) as error:
-        raise InputError(f"{file} cannot be read ({error}); check it, or fetch it again") from None
-    for place, row in _array_rows(file, log) if array else _line_rows(file, log):
-        if not isinstance(row, dict):
-            log.reject("malformed-row", place)
-            continue
+    for place, row in json_objects(file, log):
         if keys is None:
             keys = choose(list(row))
         if all(key in row for key in keys):
@@ -46,6 +39,27 @@ def jsonl_rows(file: str, choose: Choose, log: InputLog) -> Iterator[tuple[str, 
             f"{file} has no line that is a JSON object; give JSONL or a JSON array of objects, or name the format "
             "with --input-format"
         )
+
+
+def json_objects(file: str, log: InputLog) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, object) of each JSON object. Rejections: ``invalid-utf8``, ``malformed-row``. Raises as above."""
+    try:
+        array = _ARRAY.match(head_of(file, log).removeprefix(codecs.BOM_UTF8))
+    except (OSError, EOFError) as error:
+        raise InputError(f"{file} cannot be read ({error}); check it, or fetch it again") from None
+    for place, row in _array_rows(file, log) if array else _line_rows(file, log):
+        if isinstance(row, dict):
+            yield place, row
+        else:
+            log.reject("malformed-row", place)
+
+
+def json_bytes(row: dict[str, Any]) -> bytes:
+    """``row`` as one line of JSON, without its end."""
+    try:
+        return json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # a lone surrogate, which only an escape can write
+        return json.dumps(row).encode()
 
 
 def _line_rows(file: str, log: InputLog) -> Iterator[tuple[str, Any]]:

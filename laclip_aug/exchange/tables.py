@@ -35,7 +35,7 @@ def csv_rows(file: str, choose: Choose, log: InputLog, separator: str | None = N
     import pandas as pd
 
     try:
-        separator = separator or _separator(head_of(file, log))
+        separator = separator or separator_of(head_of(file, log))
         with open_bytes(file, log) as stream:
             head = pd.read_csv(stream, sep=separator, nrows=CSV_CHUNK)
         columns = list(choose([str(column) for column in head.columns]))
@@ -112,7 +112,7 @@ def _decoded(value: Any) -> Any:
         return value
 
 
-def _separator(head: bytes) -> str:
-    """open_clip's default, a tab, unless the header has none but has commas."""
+def separator_of(head: bytes) -> str:
+    """What separates columns: open_clip's default, a tab, unless the header, in ``head``, has none but has commas."""
     header = head.split(b"\n", 1)[0]
     return "," if b"\t" not in header and b"," in header else "\t"

@@ -105,6 +105,14 @@ def json_fields(data: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def sample_of(member: tarfile.TarInfo) -> tuple[str, str] | None:
+    """(key of its sample, ending in lower case) of a member of a tar; ``None`` if it belongs to no sample."""
+    split = _MEMBER.match(member.name)
+    if not member.isreg() or split is None or _SKIPPED.match(member.name):
+        return None
+    return split[1], split[2].lower()
+
+
 def tar_samples(file: str, log: InputLog, endings: Sequence[str]) -> Iterator[tuple[str, Sample]]:
     """(place, sample) of each sample of a tar; only members with one of ``endings`` are read.
 
@@ -119,14 +127,14 @@ def tar_samples(file: str, log: InputLog, endings: Sequence[str]) -> Iterator[tu
             opened = not is_address(file) or bool(stream.peek(1))  # type: ignore[attr-defined]
             with tarfile.open(fileobj=stream, mode="r|*") as tar:
                 for member in tar:
-                    split = _MEMBER.match(member.name)
-                    if not member.isreg() or split is None or _SKIPPED.match(member.name):
+                    split = sample_of(member)
+                    if split is None:
                         continue
-                    ending = split[2].lower()
-                    if sample and (split[1] != key or ending in sample):
+                    ending = split[1]
+                    if sample and (split[0] != key or ending in sample):
                         yield f"{file}: {key}", sample
                         sample = Sample()
-                    key = split[1]
+                    key = split[0]
                     content = tar.extractfile(member) if ending in endings else None
                     sample[ending] = content.read() if content else b""
                     tar.members = []  # type: ignore[attr-defined]  # or tarfile would keep every header

@@ -124,6 +124,26 @@ def test_import_and_export(tmp_path, capsys):
     }
 
 
+def test_export_for_data_of_ones_own(directory, tmp_path, capsys):
+    (tmp_path / "mine.csv").write_text("words,filepath\nphoto 3,3.jpg\na bird,b.jpg\n")
+    keys = ["--for", tmp_path / "mine.csv", "--caption-key", "words"]
+    status, text = run(capsys, "export", directory, tmp_path / "out.csv", *keys)
+    assert (status, text.splitlines()[0]) == (0, f"2 rows in {tmp_path / 'out.csv'}; with a text of")
+    assert "refused, not-in-cache: 1" in text
+    head, row, other = (tmp_path / "out.csv").read_text().splitlines()
+    assert head == "words,filepath,loud,calm" and other == "a bird,b.jpg,,"
+    assert row.startswith("photo 3,3.jpg,PHOTO 3 ")
+    assert run(capsys, "export", directory, tmp_path / "{source}.txt", *keys)[0] == 0
+    assert [len((tmp_path / f"{name}.txt").read_text().splitlines()) for name in ("loud", "calm")] == [2, 2]
+    status, text = run(capsys, "export", directory, tmp_path / "folder")
+    assert (status, text) == (0, f"32 records in {tmp_path / 'folder'}\n")
+    (tmp_path / "half.tar").write_bytes(b"x" * 700)
+    status, text = run(capsys, "export", directory, tmp_path / "tars", "--for", tmp_path / "half.tar")
+    assert (status, "not written" in text) == (1, True), text
+    status, text = run(capsys, "export", tmp_path, tmp_path / "x.csv", *keys)
+    assert (status, "is no rewrite cache" in text) == (2, True)
+
+
 def test_a_directory_that_is_no_cache(tmp_path, capsys):
     for action in ("info", "verify", "compile", "show"):
         status, text = run(capsys, action, tmp_path)

@@ -113,6 +113,7 @@ def test_every_option_in_the_text_is_known() -> None:
         ["laclip-aug", "rewrite"],
         ["laclip-aug", "build"],
         ["laclip-aug", "cache", "import"],
+        ["laclip-aug", "cache", "export"],
         ["laclip-aug", "cache", "merge"],
         ["laclip-aug", "eval"],
         ["open_clip", "train"],
