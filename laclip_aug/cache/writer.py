@@ -105,8 +105,8 @@ class CacheWriter:
 
         From now on the manifest says that the build has finished.
         """
-        if self._journal is None and self.recovered:
-            self._begin()
+        if self._journal is None and journal_path(self.directory, self.manifest).exists():
+            self._begin()  # of a killed run, and nothing came to add
         if self._journal is not None and len(self._journal):
             self._commit(self._journal.read())
         compile_lookup(self.directory, self.manifest)

@@ -6,16 +6,20 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
+import faiss
 import pytest
 from shouting import ShoutAugmenter
 
 from laclip_aug.augmenter import Outcome
+from laclip_aug.cache import build as build_module
 from laclip_aug.cache import writer
 from laclip_aug.cache.add import add_texts
 from laclip_aug.cache.browse import records
 from laclip_aug.cache.build import build_cache
 from laclip_aug.cache.filter import filter_cache
+from laclip_aug.cache.folding import leader_of
 from laclip_aug.cache.format import UNFINISHED, read_manifest
 from laclip_aug.cache.ingest import import_cache
 from laclip_aug.cache.lookup import CaptionCache
@@ -107,6 +111,31 @@ def filtered(cache: Path) -> None:
     filter_cache(cache.with_name("given"), cache, "novelty>=0.1", progress=False)
 
 
+LIKE = ["A dog runs on the beach", "two boats", "a dog runs on the beach.", "a red car", "Two boats!", "a blue car"]
+LATER = ["a dog, runs on the beach", "A RED CAR", "two boats", "three boats", "a house", "Three boats.", "a house!"]
+
+
+def fold(cache: Path, captions: list[str]) -> None:
+    """In slabs of four captions, so that some fold onto a leader whose rewrites were stored before they came."""
+    source = cache.with_suffix(".txt")
+    source.write_text("\n".join(captions))
+    with mock.patch.object(build_module, "CHUNK", 4):
+        build_cache(source, cache, ShoutAugmenter(), shard_rows=3, progress=False, fold=0.98)
+
+
+def fold_first(cache: Path) -> None:
+    fold(cache, LIKE)
+
+
+def fold_all(cache: Path) -> None:
+    fold(cache, [*LIKE, *LATER])
+
+
+def fold_later(cache: Path) -> None:
+    """Captions that were folded before come first: they lead nothing."""
+    fold(cache, [*reversed(LIKE), *LATER])
+
+
 def killed_at(number: int, work, cache: Path, acknowledged: Path) -> bool:
     """Run ``work`` in a child that is killed before its change ``number``, a write half way; False without so many."""
     child = os.fork()
@@ -155,11 +184,14 @@ def killed_at(number: int, work, cache: Path, acknowledged: Path) -> bool:
         pytest.param(parts, merge, 25, True, id="merge"),
         pytest.param(one_source, add, 30, True, id="add-strategy"),
         pytest.param(one_source, filtered, 20, True, id="filter"),
+        pytest.param(nothing, fold_all, 50, True, id="fold"),
+        pytest.param(fold_first, fold_later, 40, True, id="fold-extension"),
         pytest.param(unfinished, compile_cache, 10, False, id="compile"),
         pytest.param(damaged, repair_cache, 15, False, id="repair"),
     ],
 )
 def test_killed_at_every_change(tmp_path, before, work, least, whole_input):
+    faiss.omp_set_num_threads(1)  # more threads would not survive the fork
     before(tmp_path / "before")
     whole = tmp_path / "whole"
     if (tmp_path / "before").exists():
@@ -191,6 +223,19 @@ def test_killed_at_every_change(tmp_path, before, work, least, whole_input):
         assert left <= {"lock", "json", "shard", "lookup", "damaged"}, number
         number += 1
     assert number > least  # the kills did happen
+
+
+def test_folding_builds_fold_within_a_slab_and_across(tmp_path):
+    fold_all(tmp_path / "one")
+    leaders = {record.caption: leader_of(record) for record in records(tmp_path / "one")}
+    assert {caption: leader for caption, leader in leaders.items() if leader} == {
+        "a dog runs on the beach.": LIKE[0],
+        "a dog, runs on the beach": LIKE[0],
+        "Two boats!": "two boats",
+        "A RED CAR": "a red car",
+        "Three boats.": "three boats",
+        "a house!": "a house",
+    }
 
 
 def test_an_unfinished_cache_says_so(tmp_path):
