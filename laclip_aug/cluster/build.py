@@ -31,6 +31,7 @@ _PLAN = "plan.json"
 class ClusterReport:
     """What a run on a cluster did (``run``), and what the merged cache holds (``merged``)."""
 
+    folder: Path
     parts: int
     workers: int
     run: Tally
@@ -53,7 +54,8 @@ class ClusterReport:
             )
         tokens = self.run.tokens / max(self.run.seconds, 1e-9)
         out.append(f"this run: {self.run.seconds:.1f} s, {rate:.1f} captions/s, {tokens:.0f} tokens/s")
-        return out + self.merged.lines()
+        kept = f"its parts stay in {self.folder}, for a later run with more captions, and share their disk with it"
+        return [*out, *self.merged.lines(), kept]
 
 
 def build_on_cluster(
@@ -90,7 +92,7 @@ def build_on_cluster(
         if not full:
             raise InputError(f"{', '.join(work.inputs)}: there is no caption to make anything of; check the input")
         merged = merge_caches(full, target, allow_mixed=work.allow_mixed, progress=progress)
-    return ClusterReport(work.parts, min(cluster.workers, work.parts), driver.tally, merged)
+    return ClusterReport(folder, work.parts, min(cluster.workers, work.parts), driver.tally, merged)
 
 
 def _planned(parts: int, folder: Path, target: Path) -> int:
