@@ -59,6 +59,11 @@ def _make(directory: Path) -> bool:
             if isinstance(error, FileExistsError) and stat.S_ISDIR(directory.stat().st_mode):
                 return False
             raise CacheFormatError(f"{directory} is a file, not a cache directory; give a directory") from None
+        for place in (directory, *directory.parents):
+            if place.is_symlink() and not place.exists():
+                raise CacheError(
+                    f"{place} is a link to {place.readlink()}, which is not there; mount its disk, or make it"
+                ) from None
         return False  # gone: another try is due
 
 

@@ -55,6 +55,14 @@ def test_two_builders_in_two_processes(tmp_path):
     assert build_cache(source, tmp_path / "cache", ShoutAugmenter()).made == 1  # the kill freed the lock
 
 
+@pytest.mark.parametrize("below", ["", "cache", "deep/cache"])
+def test_a_link_to_a_disk_that_is_not_mounted(tmp_path, below):
+    (tmp_path / "link").symlink_to("/mnt/scratch-that-is-not-there/me")
+    gone = "is a link to /mnt/scratch-that-is-not-there/me, which is not there"
+    with pytest.raises(CacheError, match=gone), writer_lock(tmp_path / "link" / below):
+        pass
+
+
 def test_a_second_try_in_the_same_process_frees_nothing(tmp_path):
     cache = tmp_path / "cache"
     with writer_lock(cache):
