@@ -132,13 +132,28 @@ class TableEntry:
 
 
 @dataclass
+class Merged:
+    """What merges have taken into a cache, so that the next one takes only what is new.
+
+    ``shards`` tells of each shard of another cache, by its SHA-256, the number of its captions that were here before,
+    and how many of those have other rewrites there (``None`` until they are compared). ``inputs`` are those of each
+    cache, by the SHA-256 of its first shard, which stays when it grows. ``under_way`` names, in the same way, the
+    caches of a merge that has begun and has not come to its end.
+    """
+
+    shards: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    inputs: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    under_way: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Manifest:
     """The human-readable account of a cache (``manifest.json``).
 
     ``configs`` is what made the texts: one, or several in a mixed cache. ``runs`` tells of each run that stored
     something its configuration's number and its surroundings. ``tables`` is the last whole look-up, and ``sources``
-    numbers the sources in its records; it only grows. ``unfinished`` tells that a build has begun to add captions and
-    has not come to its end, or that damage took some of what it had added.
+    numbers the sources in its records; it only grows. ``unfinished`` tells that a build or a merge has begun to add
+    captions and has not come to its end, or that damage took some of what it had added.
     """
 
     configs: list[Config]
@@ -148,6 +163,7 @@ class Manifest:
     sources: list[str] = field(default_factory=list)
     tables: list[TableEntry] = field(default_factory=list)
     unfinished: bool = False
+    merged: Merged = field(default_factory=Merged)
 
     @property
     def config(self) -> Config:
@@ -221,9 +237,16 @@ def read_manifest(directory: str | Path) -> Manifest:
             sources=raw["sources"],
             tables=[TableEntry(**table) for table in raw["tables"]],
             unfinished=raw.get("unfinished", False),
+            merged=_merged(raw.get("merged", {})),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CacheCorruptError(f"{path} is damaged ({error!r}); {damaged}") from None
+
+
+def _merged(raw: dict[str, Any]) -> Merged:
+    merged = Merged(**raw)
+    merged.shards = {sha256: (repeated, conflicts) for sha256, (repeated, conflicts) in merged.shards.items()}
+    return merged
 
 
 def _checksum(body: dict[str, Any]) -> str:

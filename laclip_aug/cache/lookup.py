@@ -73,7 +73,7 @@ class CaptionCache:
         return sum(entry.records for entry in self.manifest.tables)
 
     def __contains__(self, caption: str) -> bool:
-        return self._value(caption_key(caption)) is not None
+        return self.value(caption_key(caption)) is not None
 
     def get(self, caption: str) -> tuple[Rewrite, ...] | None:
         """The rewrites of ``caption`` in the order of ``sources``; ``None`` if the cache does not know it.
@@ -83,7 +83,7 @@ class CaptionCache:
         Raises:
             CacheCorruptError: what would tell is damaged.
         """
-        value = self._value(caption_key(caption))
+        value = self.value(caption_key(caption))
         return None if value is None else unpack(value, self.manifest.sources)
 
     def texts(self) -> Iterator[str]:
@@ -135,7 +135,12 @@ class CaptionCache:
             f"laclip-aug cache compile {quote(str(self.directory))}"
         )
 
-    def _value(self, key: bytes) -> bytes | None:
+    def value(self, key: bytes) -> bytes | None:
+        """What the look-up has under ``key``, as :func:`laclip_aug.cache.entry.unpack` takes it.
+
+        Raises:
+            CacheCorruptError: what would tell is damaged.
+        """
         for parts in self._tables:
             if (value := parts[part_of(key, len(parts))].get(key)) is not None:
                 return value

@@ -75,6 +75,7 @@ def repair_cache(directory: str | Path) -> list[str]:
     with writer_lock(directory):
         said: list[str] = []
         manifest = _manifest(directory, said)
+        listed_before, building = _hashes(manifest), manifest.unfinished and not manifest.merged.under_way
         last = max([len(manifest.shards) - 1, *_numbers(directory, "shard-")])
         seen = KeySet()
         for number in range(last + 1):
@@ -83,6 +84,8 @@ def repair_cache(directory: str | Path) -> list[str]:
             manifest.shards[number : number + 1] = [shard]
         for number in _numbers(directory, "journal-"):
             _journal(directory, number, manifest, seen, said)
+        if listed_before - _hashes(manifest):
+            _forget_merged(manifest, building)
         manifest.tables = _tables(directory, manifest, said)
         compile_lookup(directory, manifest)
         manifest.save(directory)
@@ -183,6 +186,18 @@ def _take_journal(directory: Path, manifest: Manifest) -> None:
         commit(directory, manifest, found)
     with disk_errors(path):
         path.unlink(missing_ok=True)
+
+
+def _hashes(manifest: Manifest) -> set[str]:
+    return {shard.sha256 for shard in manifest.shards}
+
+
+def _forget_merged(manifest: Manifest, building: bool) -> None:
+    """Let the next merge look again at all shards but those that are here as they were taken: some rows are lost."""
+    merged, here = manifest.merged, _hashes(manifest)
+    merged.shards = {sha256: entry for sha256, entry in merged.shards.items() if sha256 in here}
+    if not building:
+        merged.under_way = list(dict.fromkeys([*merged.under_way, *merged.inputs]))
 
 
 def _tables(directory: Path, manifest: Manifest, said: list[str]) -> list[Any]:

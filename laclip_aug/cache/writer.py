@@ -110,7 +110,7 @@ class CacheWriter:
         if self._journal is not None and len(self._journal):
             self._commit(self._journal.read())
         compile_lookup(self.directory, self.manifest)
-        self.manifest.unfinished = False
+        self.manifest.unfinished, self.manifest.merged.under_way = False, []
         self.manifest.save(self.directory)
         clear_tables(self.directory, self.manifest)
 
@@ -118,7 +118,7 @@ class CacheWriter:
         """Open the journal, and before it make the manifest know the configuration."""
         if not any(config.same(self._config) for config in self.manifest.configs):
             self.manifest.configs.append(self._config)
-        self.manifest.unfinished = True
+        self.manifest.unfinished, self.manifest.merged.under_way = True, []
         self.manifest.save(self.directory)
         origin = as_json({"config": asdict(self._config), "run": self._run})
         self._journal = Journal(journal_path(self.directory, self.manifest), origin)

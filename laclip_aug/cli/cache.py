@@ -74,7 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     merging.add_argument(
         "directories", nargs="+", metavar="CACHE", help="finished caches; the first to have a caption wins"
     )
-    merging.add_argument("--out", dest="directory", required=True, metavar="DIR", help="the cache to make")
+    merging.add_argument(
+        "--out", dest="directory", required=True, metavar="DIR", help="the cache to make or add to; what it holds wins"
+    )
     merging.add_argument("--allow-mixed", action="store_true", help="caches of different configurations")
     adding = action("add-strategy", "texts of further strategies beside those that a finished cache holds")
     adding.add_argument("--out", required=True, metavar="DIR", help="the cache to make or go on with")

@@ -97,6 +97,19 @@ def merge(cache: Path) -> None:
     merge_caches([cache.with_name(name) for name in ("part1", "part0", "part2", "others")], cache, progress=False)
 
 
+def merged_before(cache: Path) -> None:
+    """Two of these parts are merged; since then, one has grown."""
+    parts(cache)
+    merge_caches([cache.with_name(name) for name in ("part1", "part0")], cache, progress=False)
+    source = cache.with_suffix(".txt")
+    source.write_text("\n".join([*OLD, *NEW, *(f"later {i}" for i in range(9))]))
+    build_cache(source, cache.with_name("part0"), ShoutAugmenter(), shard_rows=3, progress=False, part=Part(0, 3))
+
+
+def merge_again(cache: Path) -> None:
+    merge_caches([cache.with_name(name) for name in ("others", "part0", "part1", "part2")], cache, progress=False)
+
+
 def one_source(cache: Path) -> None:
     source = cache.with_suffix(".jsonl")
     source.write_text("".join(f'{{"caption": "{text}", "x": "{text.upper()} on"}}\n' for text in OLD))
@@ -182,6 +195,7 @@ def killed_at(number: int, work, cache: Path, acknowledged: Path) -> bool:
         pytest.param(start, extend, 25, True, id="extension"),
         pytest.param(nothing, load, 30, True, id="import"),
         pytest.param(parts, merge, 25, True, id="merge"),
+        pytest.param(merged_before, merge_again, 25, True, id="merge again"),
         pytest.param(one_source, add, 30, True, id="add-strategy"),
         pytest.param(one_source, filtered, 20, True, id="filter"),
         pytest.param(nothing, fold_all, 50, True, id="fold"),
@@ -196,6 +210,7 @@ def test_killed_at_every_change(tmp_path, before, work, least, whole_input):
     whole = tmp_path / "whole"
     if (tmp_path / "before").exists():
         shutil.copytree(tmp_path / "before", whole)
+        first = next(iter(records(whole))).caption if before is not damaged else ""
     work(whole)
     expected = {record.caption: record for record in records(whole)}
     assert len(expected) >= 6
@@ -209,8 +224,8 @@ def test_killed_at_every_change(tmp_path, before, work, least, whole_input):
         stored = acknowledged.read_text().splitlines()
         if stored:
             assert set(stored) <= {record.caption for record in records(cache)}, number
-        if before is start:  # trainers can go on, and start, at any moment
-            assert CaptionCache(cache).get("photo 3"), number
+        if before in (start, merged_before):  # trainers can go on, and start, at any moment
+            assert CaptionCache(cache).get(first), number
         work(cache)
         found = list(records(cache))
         assert len(found) == len(expected), number
