@@ -156,6 +156,13 @@ def test_a_killed_worker_a_killed_driver_and_a_read_only_part(
     assert read["rows"] == 160
     assert json.loads((tmp_path / "out.parts" / "plan.json").read_text()) == {"parts": 8}
 
+    # More captions later, on another number of workers: only what is new is made.
+    (tmp_path / "in.txt").write_text("\n".join([*CAPTIONS, "something new", "x" * 5000]) + "\n")
+    code, text = said(start(tmp_path, plugin_environment, "--engine", "ray", "--workers", "1"))
+    assert code == 0, text
+    assert "read 162 rows: 1 captions made in 8 parts on 1 workers" in text
+    assert {*content(tmp_path / "out")} == {*CAPTIONS, "something new", "x" * 5000}
+
 
 def test_a_lost_machine(tmp_path: Path, plugin_environment: dict[str, str], whole: Path) -> None:
     (tmp_path / "in.txt").write_text("\n".join(CAPTIONS) + "\n")
