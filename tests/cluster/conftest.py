@@ -13,5 +13,7 @@ def plugin_environment() -> dict[str, str]:
     """The environment of a command, and of Ray's workers under it, with the plug-in installed."""
     paths = [PLUGIN, *filter(None, [os.environ.get("PYTHONPATH")])]
     mine = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    # a cluster of this test's own: newer Rays ask for a token, which would be written to the user's home
-    return mine | {"PYTHONPATH": os.pathsep.join(paths), "RAY_AUTH_MODE": "disabled"}
+    # A cluster of this test's own: newer Rays ask for a token, which would be written to the user's home, and workers
+    # yield to whatever else the machine does.
+    own = {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
+    return mine | own | {"PYTHONPATH": os.pathsep.join(paths)}

@@ -35,7 +35,7 @@ def start(folder: Path, environment: dict[str, str], *words: str) -> subprocess.
 
 def said(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Its exit status, and all that it printed."""
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=600)
     return process.returncode, out + err
 
 
@@ -47,7 +47,7 @@ def stored(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("out.parts/*/journal-*"))
 
 
-def wait_for(what: object, seconds: float = 120) -> None:
+def wait_for(what: object, seconds: float = 300) -> None:
     until = time.monotonic() + seconds
     while not what():  # type: ignore[operator]
         assert time.monotonic() < until
