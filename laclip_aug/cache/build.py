@@ -83,7 +83,7 @@ class BuildReport:
         )
         if self.elsewhere:
             out.append(f"  {self.elsewhere} rows are of other shards")
-        out += [f"  {line}" for line in self.input.lines()]
+        out += [f"  {line}" for line in (*self.input.lines(), *self.input.audit)]
         out.append(
             f"this run: {self.seconds:.1f} s, {rate:.1f} captions/s, "
             f"{run.tokens / max(self.seconds, 1e-9):.0f} tokens/s, {run.acceptance:.1%} of attempts accepted"
@@ -255,6 +255,8 @@ class Run:
         entry: dict[str, Any] = {"rows": self.log.rows, "rejections": dict(self.log.rejections.most_common())}
         if self.part is not None:
             entry["shard"] = str(self.part)
+        if self.log.audit:
+            entry["alignment"] = self.log.audit
         if self.report.failed:
             entry["failed"] = dict(self.report.failed.most_common())
         self.writer.manifest.inputs["::".join(files)] = entry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from laclip_aug.cache.keys import normalise
 from laclip_aug.cache.versions import Versions
 from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.exchange.addresses import local_directory
+from laclip_aug.exchange.audit import audit_import
 from laclip_aug.exchange.imports import ImportForm, open_import
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.readers import InputOptions
@@ -24,20 +25,31 @@ _SHARED = "Images that share a caption share its rewrites: the first that came a
 
 
 def import_cache(
-    inputs: str | Path | Sequence[str], directory: str | Path, form: ImportForm, options: InputOptions | None = None
+    inputs: str | Path | Sequence[str],
+    directory: str | Path,
+    form: ImportForm,
+    options: InputOptions | None = None,
+    max_misaligned: float = 0.0,
 ) -> BuildReport:
     """Store the rewrites that ``inputs`` hold; where a caption occurs again, its first record is kept.
 
+    All is read once before, and nothing is stored if more than the part ``max_misaligned`` of the rows has texts of
+    other rows (:mod:`laclip_aug.exchange.audit`).
+
     Raises:
         ConfigurationError: the form is ambiguous or lacks a source.
-        InputError: an input cannot be read.
+        InputError: an input cannot be read, or its texts do not stand beside their own captions.
         CacheError: as ``build_cache``.
     """
     directory = local_directory(directory)
     opened = open_import(inputs, form, options)
-    return store_records(
-        opened.records, directory, import_config(opened.form, opened.sources), opened.log, opened.files
-    )
+
+    def audited() -> Iterator[Outcome]:
+        # once the cache is open: what it refuses it refuses before all is read
+        opened.log.audit += [found.line() for found in audit_import(inputs, form, options, max_misaligned)]
+        yield from opened.records
+
+    return store_records(audited(), directory, import_config(opened.form, opened.sources), opened.log, opened.files)
 
 
 def import_config(form: str, sources: Sequence[str]) -> Config:

@@ -114,7 +114,15 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         action="append",
         default=[],
         metavar="SOURCE=FILE",
-        help="LaCLIP's form: INPUT is a CSV path,caption without header, FILE has one rewrite a line",
+        help="LaCLIP's form: INPUT is a CSV path,caption without header, or a text file with a caption a line, and "
+        "FILE has one rewrite a line",
+    )
+    importing.add_argument(
+        "--max-misaligned",
+        type=float,
+        default=0.0,
+        metavar="PART",
+        help="the part of the rows that may be found to have texts of other rows, such as 0.01 (default: 0)",
     )
     add_input_arguments(importing)
 
@@ -167,6 +175,8 @@ def _info(args: argparse.Namespace) -> int:
         refused = ", ".join(f"{reason} {number}" for reason, number in entry["rejections"].items())
         failed = "".join(f"; failed, {reason}: {number}" for reason, number in entry.get("failed", {}).items())
         print(f"input {name}: {entry['rows']} rows, refused: {refused or 'none'}{failed}")
+        for line in entry.get("alignment", []):
+            print(f"  {line}")
     tables = manifest.tables
     compiled = sum(table.records for table in tables)
     state = f"{compiled} captions in {len(tables)} files, {sum(table.bytes for table in tables)} bytes"
@@ -289,5 +299,6 @@ def _import(args: argparse.Namespace) -> int:
         lines=tuple(args.lines),
         sources=tuple(args.source),
     )
-    print("\n".join(import_cache(args.input, args.directory, form, input_options(args)).lines()))
+    report = import_cache(args.input, args.directory, form, input_options(args), args.max_misaligned)
+    print("\n".join(report.lines()))
     return 0

@@ -1,22 +1,18 @@
-"""Rewrites that exist already, in four forms. Each yields an :class:`Outcome` per caption; no model is run."""
+"""Rewrites that exist already, in tables of three forms: an :class:`Outcome` per caption; no model is run."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
-from laclip_aug.errors import ConfigurationError, InputError
+from laclip_aug.errors import ConfigurationError
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.objects import jsonl_rows
 from laclip_aug.exchange.places import kind_of
 from laclip_aug.exchange.readers import CAPTION_KEYS, MISSING, InputOptions, chooser, table_rows
 from laclip_aug.exchange.tars import tar_rows
-from laclip_aug.quality.checks import is_short
 from laclip_aug.seeding import derive
 
 
@@ -92,6 +88,7 @@ def groups(
         if (known := derive("image", image)) in seen:
             log.reject("split-group", rows[0][0], f"Sort the file by {group_key}: rows of an image have to be in a row")
         seen.add(known)
+        log.place = rows[0][0]
         values = [row for _, row in rows]
         if index_key:
             values.sort(key=lambda row: int(row[2]))
@@ -103,50 +100,6 @@ def _each_with_the_others(texts: Sequence[str], source: str) -> Iterator[Outcome
     different = list(dict.fromkeys(texts))
     for caption in different:
         yield Outcome(caption, tuple(Rewrite(source, text) for text in different if text != caption))
-
-
-def lines(file: str, text_files: Mapping[str, str], log: InputLog) -> Iterator[Outcome]:
-    """The form in which LaCLIP's rewrites were released: a CSV ``path,caption`` without a header, and per strategy a
-    text file, line ``i`` of which belongs to row ``i``.
-
-    A line with fewer than two words is a ``too-few-words`` rejection: LaCLIP's loader shows the original instead.
-
-    Raises:
-        InputError: the files have unequal numbers of lines, so that nothing tells which belong together.
-    """
-    with Path(file).open(encoding="utf-8", newline="") as table:
-        try:
-            rows = sum(1 for _ in csv.reader(table))
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"{file} is no UTF-8 CSV of path,caption ({error}); convert it") from None
-    for source, text_file in text_files.items():
-        with Path(text_file).open("rb") as counted:
-            found = sum(1 for _ in counted)
-        if found != rows:
-            raise InputError(f"{text_file} ({source}) has {found} lines, {file} has {rows} rows; fetch both again")
-    with ExitStack() as stack:
-        table = stack.enter_context(Path(file).open(encoding="utf-8", newline=""))
-        texts = [stack.enter_context(Path(text_file).open("rb")) for text_file in text_files.values()]
-        pairs: Iterator[tuple[list[str], tuple[bytes, ...]]] = zip(
-            csv.reader(table), zip(*texts, strict=True), strict=True
-        )
-        for number, (row, raw) in enumerate(pairs, 1):
-            log.rows += 1
-            if len(row) != 2:
-                log.reject("malformed-row", f"{file}: row {number}")
-                continue
-            rewrites, rejections = [], []
-            for source, line in zip(text_files, raw, strict=True):
-                try:
-                    text = line.decode("utf-8").strip()
-                except UnicodeDecodeError:
-                    rejections.append(Rejection(source, "invalid-utf8", line.decode("utf-8", "backslashreplace")))
-                    continue
-                if is_short(text):
-                    rejections.append(Rejection(source, "too-few-words", text))
-                else:
-                    rewrites.append(Rewrite(source, text))
-            yield Outcome(row[1], tuple(rewrites), tuple(rejections))
 
 
 def named_sources(files: Iterable[str]) -> list[str]:
@@ -180,9 +133,12 @@ def _table(
         return chosen
 
     kind = options.format or kind_of(file)
-    return (
+    rows = (
         _tar_table(file, keys, log, options) if kind == "webdataset" else table_rows(file, kind, choose, log, options)
     )
+    for place, values in rows:
+        log.place = place
+        yield place, values
 
 
 def _tar_table(

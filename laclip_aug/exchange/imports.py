@@ -11,6 +11,7 @@ from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange import forms
 from laclip_aug.exchange.addresses import is_address
 from laclip_aug.exchange.exported import exported, is_export, sources_of
+from laclip_aug.exchange.lines_form import lines
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import expand, kind_of, size_of
 from laclip_aug.exchange.readers import CAPTION_KEYS, MISSING, InputOptions, nothing_in
@@ -84,7 +85,7 @@ def _plan(form: ImportForm, files: list[str]) -> tuple[str, list[str]]:
             raise ConfigurationError("--lines takes one INPUT and names its sources itself: --lines SOURCE=FILE")
         if is_address(files[0]):
             raise InputError(f"--lines reads local files, and {files[0]} is none; fetch it first")
-        return "lines", list(_line_files(form))
+        return "lines", list(line_files(form))
     if form.group_key or form.list_key:
         if len(sources) > 1:
             raise ConfigurationError("--group-key and --list-key take one --source")
@@ -107,7 +108,7 @@ def _records(
     if name == "export":
         return exported(file, log)
     if form.lines:
-        return forms.lines(file, _line_files(form), log)
+        return lines(file, line_files(form), log)
     if form.list_key:
         return forms.lists(file, form.list_key, sources[0], log, options)
     caption_keys = [options.caption_key] if options.caption_key else CAPTION_KEYS
@@ -117,7 +118,8 @@ def _records(
     return forms.columns(file, caption_keys, keys, log, options)
 
 
-def _line_files(form: ImportForm) -> dict[str, str]:
+def line_files(form: ImportForm) -> dict[str, str]:
+    """The text file of each source."""
     files: dict[str, str] = {}
     for item in form.lines:
         source, equals, file = item.partition("=")

@@ -11,12 +11,18 @@ _EXAMPLES = 3
 
 @dataclass
 class InputLog:
-    """Rows, refusals by reason with the first few places of each, and how far along the reading is."""
+    """Rows, refusals by reason with the first few places of each, and how far along the reading is.
+
+    ``place`` is where the record stands that a reader gave last, if it says so; ``audit`` holds sentences about the
+    whole input.
+    """
 
     rows: int = 0
     rejections: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     advice: dict[str, str] = field(default_factory=dict)
+    place: str = ""
+    audit: list[str] = field(default_factory=list)
     bytes_total: int = 0
     bytes_before: int = 0
     position: Callable[[], int] = field(default=lambda: 0)

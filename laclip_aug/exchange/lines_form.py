@@ -1,0 +1,81 @@
+"""LaCLIP's own form: captions in one file, the texts of each strategy in another, joined line by line."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from laclip_aug.augmenter import Outcome, Rejection, Rewrite
+from laclip_aug.errors import InputError
+from laclip_aug.exchange.log import InputLog
+from laclip_aug.exchange.places import kind_of
+from laclip_aug.quality.checks import is_short
+
+
+def lines(file: str, text_files: Mapping[str, str], log: InputLog) -> Iterator[Outcome]:
+    """Line ``i`` of each text file with row ``i`` of ``file``: a CSV ``path,caption`` without a header (as CC3M's and
+    CC12M's), or a text file with a caption a line (as RedCaps').
+
+    A line with fewer than two words is a ``too-few-words`` rejection: LaCLIP's loader shows the original instead.
+
+    Raises:
+        InputError: the files have unequal numbers of lines, so that nothing tells which belong together.
+    """
+    if lengths := unequal(file, text_files):
+        raise InputError(f"{lengths}; fetch both again")
+    yield from joined_lines(file, text_files, log)
+
+
+def unequal(file: str, text_files: Mapping[str, str]) -> str:
+    """Which text files have another number of lines than ``file`` has rows, in a sentence; empty if none has."""
+    rows = sum(1 for _ in _rows(file))
+    found = {}
+    for source, text_file in text_files.items():
+        with Path(text_file).open("rb") as counted:
+            found[source] = sum(1 for _ in counted)
+    return ", ".join(
+        f"{text_files[source]} ({source}) has {number} lines, {file} has {rows} rows"
+        for source, number in found.items()
+        if number != rows
+    )
+
+
+def joined_lines(file: str, text_files: Mapping[str, str], log: InputLog) -> Iterator[Outcome]:
+    """The records, to the end of the shortest file."""
+    with ExitStack() as stack:
+        texts = [stack.enter_context(Path(text_file).open("rb")) for text_file in text_files.values()]
+        for number, (row, *raw) in enumerate(zip(_rows(file), *texts, strict=False), 1):
+            log.rows += 1
+            log.place = f"{file}: row {number}"
+            if row is None:
+                log.reject("malformed-row", log.place)
+                continue
+            rewrites, rejections = [], []
+            for source, line in zip(text_files, raw, strict=True):
+                try:
+                    text = line.decode("utf-8").strip()
+                except UnicodeDecodeError:
+                    rejections.append(Rejection(source, "invalid-utf8", line.decode("utf-8", "backslashreplace")))
+                    continue
+                if is_short(text):
+                    rejections.append(Rejection(source, "too-few-words", text))
+                else:
+                    rewrites.append(Rewrite(source, text))
+            yield Outcome(row, tuple(rewrites), tuple(rejections))
+
+
+def _rows(file: str) -> Iterator[str | None]:
+    """The caption of each row, ``None`` where a row is none."""
+    try:
+        if kind_of(file) == "text":
+            with Path(file).open("rb") as plain:
+                yield from (line.decode("utf-8").removesuffix("\n").removesuffix("\r") for line in plain)
+            return
+        csv.field_size_limit(sys.maxsize)
+        with Path(file).open(encoding="utf-8", newline="") as table:
+            yield from (row[1] if len(row) == 2 else None for row in csv.reader(table))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file} is no UTF-8 CSV of path,caption ({error}); convert it") from None
