@@ -29,6 +29,7 @@ from shlex import quote
 from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
 from laclip_aug.cli.build import add_input_arguments, input_options
 from laclip_aug.cli.filter import add_filter_arguments, run_filter
+from laclip_aug.cli.importing import add_import_arguments, run_import
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -85,46 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     if list(argv[:1]) == ["add-strategy"]:
         add_augmenter_arguments(adding, argv)
     importing = action("import", "store rewrites that exist already", target="")
-    importing.add_argument(
-        "input", nargs="+", metavar="INPUT", help="CSV, TSV, JSONL or Parquet files, or webdataset tars"
-    )
-    importing.add_argument(
-        "--cache", dest="directory", required=True, metavar="DIR", help="the cache to make or add to"
-    )
-    importing.add_argument(
-        "--source",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="what made the texts; one per --rewrite-key (default: the key; human for --group-key and --list-key)",
-    )
-    form = importing.add_argument_group("form of the input (one of these)")
-    form.add_argument(
-        "--rewrite-key", action="append", default=[], metavar="KEY", help="column of rewrites (default: rewrites)"
-    )
-    form.add_argument(
-        "--group-key",
-        metavar="KEY",
-        help="rows in a row with the same value here caption one image: each gets the others as rewrites",
-    )
-    form.add_argument("--index-key", metavar="KEY", help="with --group-key: a number that orders the rows")
-    form.add_argument("--list-key", metavar="KEY", help="column of lists: each text gets the others as rewrites")
-    form.add_argument(
-        "--lines",
-        action="append",
-        default=[],
-        metavar="SOURCE=FILE",
-        help="LaCLIP's form: INPUT is a CSV path,caption without header, or a text file with a caption a line, and "
-        "FILE has one rewrite a line",
-    )
-    importing.add_argument(
-        "--max-misaligned",
-        type=float,
-        default=0.0,
-        metavar="PART",
-        help="the part of the rows that may be found to have texts of other rows, such as 0.01 (default: 0)",
-    )
-    add_input_arguments(importing)
+    add_import_arguments(importing)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -138,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         "verify": _verify,
         "compile": _compile,
         "repair": _repair,
-        "import": _import,
+        "import": run_import,
         "export": _export,
         "filter": run_filter,
         "merge": _merge,
@@ -285,20 +247,3 @@ def _add_strategy(args: argparse.Namespace) -> int:
         augmenter.close()
     print("\n".join(report.lines()))
     return 1 if report.failed else 0
-
-
-def _import(args: argparse.Namespace) -> int:
-    from laclip_aug.cache.ingest import import_cache
-    from laclip_aug.exchange.imports import ImportForm
-
-    form = ImportForm(
-        rewrite_keys=tuple(args.rewrite_key),
-        group_key=args.group_key,
-        index_key=args.index_key,
-        list_key=args.list_key,
-        lines=tuple(args.lines),
-        sources=tuple(args.source),
-    )
-    report = import_cache(args.input, args.directory, form, input_options(args), args.max_misaligned)
-    print("\n".join(report.lines()))
-    return 0
