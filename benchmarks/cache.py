@@ -25,7 +25,6 @@ import argparse
 import json
 import os
 import random
-import re
 import sqlite3
 import tempfile
 import time
@@ -33,6 +32,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import lmdb
+from child_memory import in_child, private_bytes
 
 from laclip_aug.augmenter import CaptionAugmenter, Rewrite
 from laclip_aug.cache.build import build_cache
@@ -58,25 +58,6 @@ class Trivial(CaptionAugmenter):
 
 def caption(number: int) -> str:
     return f"a photo of {number % 97} people and {number} boats near the harbour of a small town, seen from the hill"
-
-
-def private_bytes() -> int:
-    text = Path("/proc/self/smaps_rollup").read_text()
-    return sum(int(size) * 1024 for size in re.findall(r"^Private_Dirty: +(\d+) kB", text, re.MULTILINE))
-
-
-def in_child(work: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """``work`` in a forked child, as a loader's worker runs."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(write, json.dumps(work()).encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        answer = pipe.read()
-    os.waitpid(child, 0)
-    return json.loads(answer)
 
 
 def measure(open_: Callable[[], Get], captions: int, lookups: int) -> dict[str, float]:

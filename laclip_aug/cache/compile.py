@@ -5,8 +5,8 @@ addition costs grows with what is new, and a look-up meets few tables. A table o
 leading bits of their keys: a look-up knows which to ask. Files are never changed: the manifest names the tables of one
 generation, and what it no longer names is deleted when no reader has it open.
 
-Up to a million records are sorted in memory; more are first dealt into buckets on disk by the leading bits of their
-keys, which are uniform, and each bucket is sorted by itself. Keys never repeat across shards.
+Up to a quarter of a million records are sorted in memory; more are first dealt into buckets on disk by the leading
+bits of their keys, which are uniform, and each bucket is sorted by itself. Keys never repeat across shards.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from laclip_aug.cache.table import ORIGIN_BYTES, Table, part_of, remove_unused, 
 from laclip_aug.errors import CacheCorruptError
 from laclip_aug.exchange.files import TEMPORARY, disk_errors
 
-BUCKET_RECORDS = 1_000_000
+BUCKET_RECORDS = 250_000
 PART_RECORDS = 8_000_000
 """Records in one file, about."""
 BUCKETS = "buckets" + TEMPORARY
