@@ -60,6 +60,9 @@ class Outcome:
 
     ``failed``, if not empty, names why there is no result: the server refused, the engine died. It says nothing about
     the caption. A build counts and reports it, stores nothing, and its next run asks for the caption again.
+
+    ``image``, if not empty, is the key of the caption's image: the texts are that image's alone, and other images with
+    the same caption have others. A cache of such records is keyed by images.
     """
 
     caption: str
@@ -67,6 +70,7 @@ class Outcome:
     rejections: tuple[Rejection, ...] = ()
     tokens: int = 0
     failed: str = ""
+    image: str = ""
 
 
 class CaptionAugmenter(ABC):

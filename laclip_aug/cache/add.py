@@ -50,6 +50,11 @@ def add_texts(
         raise ConfigurationError(f"the build of {directory} has not finished; run it to its end first")
     if out.exists() and out.resolve() == directory.resolve():
         raise ConfigurationError(f"{out} is the cache itself; give a new directory with --out")
+    if now.manifest.by_image:
+        raise ConfigurationError(
+            f"{directory} is keyed by images, and new texts are made of captions; make a cache of their own of them: "
+            "laclip-aug build INPUT --cache DIR"
+        )
     if len(now.manifest.configs) > 1:
         raise ConfigurationError(f"{directory} is mixed of several configurations; add to each before they are merged")
     n = len(augmenter.sources) if n is None else n

@@ -11,7 +11,7 @@ from pathlib import Path
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cache.format import Counts, Manifest, counted, read_manifest
 from laclip_aug.cache.journal import Scan, read_journal
-from laclip_aug.cache.keys import caption_key
+from laclip_aug.cache.keys import caption_key, record_key
 from laclip_aug.cache.shards import read_keys, read_rows, read_shard
 from laclip_aug.errors import ConfigurationError
 
@@ -58,13 +58,16 @@ def records(directory: Path) -> Iterator[Outcome]:
 
 
 def find(directory: Path, caption: str) -> Outcome | None:
-    """The record of ``caption`` with its rejections, or ``None``. Reads all shards."""
-    wanted, now = caption_key(caption), snapshot(directory)
+    """The record of ``caption`` with its rejections, or ``None``; in a cache keyed by images, that of the image of this
+    key. Reads all shards.
+    """
+    now = snapshot(directory)
+    wanted = record_key("", caption) if now.manifest.by_image else caption_key(caption)
     for shard in now.manifest.shards:
         for number, key in enumerate(read_keys(directory, shard)):
             if key == wanted:
                 return next(read_rows(directory, shard, [number]))
-    return next((record for record in now.pending if caption_key(record.caption) == wanted), None)
+    return next((r for r in now.pending if record_key(r.caption, r.image) == wanted), None)
 
 
 def head(directory: Path, count: int) -> list[Outcome]:

@@ -226,12 +226,16 @@ class Run:
                     "answered before; nothing of it was stored: report this to the augmenter's author"
                 )
             self.pending.remove(outcome.caption)
-            if record := self._store(outcome):
-                self.report.made += 1
-                self.report.run.add(record)
-                self._show()
+            self.settle(outcome)
             for folded in () if self.folding is None else self.folding.released(outcome):
                 self.report.folded += self._store(folded) is not None
+
+    def settle(self, outcome: Outcome) -> None:
+        """Store one result, or count it as failed."""
+        if record := self._store(outcome):
+            self.report.made += 1
+            self.report.run.add(record)
+            self._show()
 
     def _store(self, outcome: Outcome) -> Outcome | None:
         """Add it to the cache, or count it as failed."""

@@ -41,6 +41,11 @@ class Config:
         """The configuration that ``dataclasses.asdict`` and JSON made ``raw`` of."""
         return cls(**{**raw, "sources": tuple(raw["sources"])})
 
+    @property
+    def keyed_by(self) -> str:
+        """What finds a record: its ``"caption"``, or the key of its ``"image"``."""
+        return str(self.describe.get(KEYED_BY, "caption"))
+
     def same(self, other: Config) -> bool:
         """Whether the texts of both may share a cache."""
         return all(getattr(self, name) == getattr(other, name) for name in _COMPARED)
@@ -48,6 +53,8 @@ class Config:
 
 ADDED = "added"
 """Key in a description: what made the texts that were put beside those of a finished cache."""
+KEYED_BY = "keyed_by"
+"""Key in a description: what finds a record, if it is not its caption."""
 _COMPARED = ("augmenter", "fingerprint", "seed", "n", "sources")
 
 
@@ -73,6 +80,16 @@ def check_same(directory: Path, there: Sequence[Config], asked: Config) -> None:
         + "\n  ".join(differences)
         + "\ngive the options it was built with, another --cache directory, or --allow-mixed to have both in one cache"
     )
+
+
+def check_keyed(directory: Path, there: Sequence[Config], asked: Config) -> None:
+    """Raise :class:`CacheMismatchError` unless all find their records in one way, which no option can do without."""
+    for config in there:
+        if config.keyed_by != asked.keyed_by:
+            raise CacheMismatchError(
+                f"the cache in {directory} is keyed by {config.keyed_by}s, and these records by {asked.keyed_by}s; "
+                "keep them in two caches"
+            )
 
 
 def run_of(provenance: dict[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def export_records(directory: Path, output: str) -> int:
             f"{directory} holds no captions, and datasets loads no folder without rows; build first"
         )
     made = [{"fingerprint": c.fingerprint, "seed": c.seed, "n": c.n, **c.describe} for c in now.manifest.configs]
-    origin = Origin(made, now.manifest.inputs, now.counts.rewrites)
+    origin = Origin(made, now.manifest.inputs, now.counts.rewrites, now.manifest.by_image)
     return write_dataset(records(directory), Path(output), origin)
 
 

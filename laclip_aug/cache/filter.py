@@ -87,8 +87,8 @@ def filter_cache(
     """
     directory, out = local_directory(directory), local_directory(out)
     gate = Gate(gate_of(directory, spec))
-    _check_images(gate, images)
     now = snapshot(directory)
+    _check_images(gate, images, now.manifest)
     if now.pending:
         raise ConfigurationError(f"the build of {directory} has not finished; run it to its end first")
     if out.exists() and out.resolve() == directory.resolve():
@@ -135,9 +135,10 @@ def sweep(directory: str | Path, spec: str, images: Images | None = None) -> dic
     """
     directory = local_directory(directory)
     gate = Gate(gate_of(directory, spec))
-    _check_images(gate, images)
+    now = snapshot(directory)
+    _check_images(gate, images, now.manifest)
     gate.learn(record.caption for record in records(directory))
-    look, now = _look(images), snapshot(directory)
+    look = _look(images)
     found = {condition.side: (list[float](), condition.at_least) for condition in gate.conditions}
     for shard in now.manifest.shards:
         pairs = [pair for _, r in read_shard(directory, shard) for pair in pairs_of(r, look(r.caption))]
@@ -166,7 +167,9 @@ def unfiltered(config: Config) -> Config:
     return replace(config, fingerprint=note["fingerprint"], describe=describe)
 
 
-def _check_images(gate: Gate, images: Images | None) -> None:
+def _check_images(gate: Gate, images: Images | None, manifest: Manifest) -> None:
+    if images is not None and manifest.by_image:
+        raise ConfigurationError("images are found by captions, and this cache is keyed by images; leave out --images")
     for reference, signal in gate.signals.items():
         if signal.needs == "images" and images is None:
             raise ConfigurationError(f"{reference} looks at images; say where they are with --images")

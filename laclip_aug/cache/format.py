@@ -20,6 +20,8 @@ from laclip_aug.version import __version__
 
 FORMAT = "laclip-aug cache"
 FORMAT_VERSION = 2
+BY_IMAGE_VERSION = 3
+"""Of a cache that is keyed by images, in which earlier releases would find no caption."""
 MANIFEST = "manifest.json"
 INPUT_SOURCE = "input"
 """The ``source`` of a rejection of a caption as such (empty, too long), made by no augmenter."""
@@ -171,6 +173,11 @@ class Manifest:
         return self.configs[0]
 
     @property
+    def by_image(self) -> bool:
+        """Whether records are found by the keys of their images, instead of by their captions."""
+        return any(config.keyed_by == "image" for config in self.configs)
+
+    @property
     def counts(self) -> Counts:
         """Totals over the committed shards."""
         total = Counts()
@@ -185,7 +192,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as indented JSON, with a checksum of its own."""
-        body = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        version = BY_IMAGE_VERSION if self.by_image else FORMAT_VERSION
+        body = {"format": FORMAT, "format_version": version, **asdict(self)}
         return json.dumps({**body, "checksum": _checksum(body)}, indent=1) + "\n"
 
     def save(self, directory: Path) -> None:
@@ -221,7 +229,7 @@ def read_manifest(directory: str | Path) -> Manifest:
         raise CacheCorruptError(f"{path} is damaged or was edited (its checksum is another); {damaged}")
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise CacheFormatError(f"{path} is not the manifest of a rewrite cache; give the directory that a build made")
-    if raw.get("format_version") != FORMAT_VERSION:
+    if raw.get("format_version") not in (FORMAT_VERSION, BY_IMAGE_VERSION):
         raise CacheFormatError(
             f"{directory} has cache format version {raw.get('format_version')}, this laclip-aug ({__version__}) reads "
             f"version {FORMAT_VERSION}; use the release that made it, or export it there and import it here"

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cache.build import CHUNK, MAX_CAPTION_CHARS, BuildReport, Run
-from laclip_aug.cache.config import Config
+from laclip_aug.cache.config import KEYED_BY, Config
 from laclip_aug.cache.keys import normalise
 from laclip_aug.cache.versions import Versions
-from laclip_aug.cache.writer import CacheWriter
+from laclip_aug.cache.writer import CacheWriter, encodable
 from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.audit import audit_import
 from laclip_aug.exchange.imports import ImportForm, open_import
@@ -49,13 +50,20 @@ def import_cache(
         opened.log.audit += [found.line() for found in audit_import(inputs, form, options, max_misaligned)]
         yield from opened.records
 
-    return store_records(audited(), directory, import_config(opened.form, opened.sources), opened.log, opened.files)
+    config = import_config(opened.form, opened.sources, opened.image_key)
+    return store_records(audited(), directory, config, opened.log, opened.files)
 
 
-def import_config(form: str, sources: Sequence[str]) -> Config:
-    """The configuration of an import: further files of the same form and sources may join the cache."""
-    fingerprint = hashlib.sha256(json.dumps([form, list(sources)]).encode()).hexdigest()[:32]
-    describe = {"augmenter": "import", "form": form, "sources": list(sources)}
+def import_config(form: str, sources: Sequence[str], image_key: str | None = None) -> Config:
+    """The configuration of an import: further files of the same form and sources may join the cache.
+
+    ``image_key`` is the column by whose values the records are found, instead of by their captions.
+    """
+    keyed = [] if image_key is None else ["image"]
+    fingerprint = hashlib.sha256(json.dumps([form, list(sources), *keyed]).encode()).hexdigest()[:32]
+    describe: dict[str, Any] = {"augmenter": "import", "form": form, "sources": list(sources)}
+    if image_key is not None:
+        describe |= {KEYED_BY: "image", "image_key": image_key}
     return Config("import", fingerprint, 0, len(sources), tuple(sources), describe)
 
 
@@ -82,6 +90,9 @@ def store_records(
         try:
             while slab := list(islice(source, CHUNK)):
                 slab = [replace(record, caption=normalise(record.caption)) for record in slab]
+                if config.keyed_by == "image":
+                    _take_images(run, versions, slab)
+                    continue
                 fitting = run.fit([record.caption for record in slab])
                 known = [
                     caption is None and run.unfit(record.caption) is None
@@ -95,3 +106,25 @@ def store_records(
         finally:
             run.close()
         return run.finish(files)
+
+
+def _take_images(run: Run, versions: Versions, slab: list[Outcome]) -> None:
+    """Store records that are found by the keys of their images; of what the captions say nothing depends on it."""
+    fitting = []
+    for record in slab:
+        if not record.image:
+            run.log.reject("no-image-key", repr(record.caption[:60]))
+        elif encodable(record.image + record.caption) != record.image + record.caption:
+            run.log.reject("not-unicode", repr(record.image[:60]))
+        elif "\0" in record.image + record.caption:
+            run.log.reject("nul", repr(record.image[:60]))
+        else:
+            fitting.append(record)
+    fresh = run.writer.new_records(fitting)
+    for record, new, other in zip(fitting, fresh, versions.differ(fitting, [not new for new in fresh]), strict=True):
+        if other:
+            run.log.reject("other-rewrites", repr(record.image[:60]), "Of rows with one image's key the first is kept")
+        if new:
+            run.settle(record)
+        else:
+            run.report.repeated += 1

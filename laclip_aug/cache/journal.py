@@ -250,17 +250,19 @@ def _captions(region: bytes) -> list[str]:
 def encode(record: Outcome) -> bytes:
     """``record`` as compact JSON: [caption, [[source, text]...], [[source, reason, text]...], tokens].
 
-    What a gate refused is [source, reason, text, value, place].
+    What a gate refused is [source, reason, text, value, place]. In a cache keyed by images the image's key follows.
     """
     rewrites = [[r.source, r.text] for r in record.rewrites]
     rejections = [
         [r.source, r.reason, r.text] if r.place is None else [r.source, r.reason, r.text, r.value, r.place]
         for r in record.rejections
     ]
-    return _json([record.caption, rewrites, rejections, record.tokens]).encode("ascii")
+    image = [record.image] if record.image else []
+    return _json([record.caption, rewrites, rejections, record.tokens, *image]).encode("ascii")
 
 
 def decode(payload: bytes) -> Outcome:
     """The record that ``encode`` wrote."""
-    caption, rewrites, rejections, tokens = json.loads(payload)
-    return Outcome(caption, tuple(Rewrite(*r) for r in rewrites), tuple(Rejection(*r) for r in rejections), tokens)
+    caption, rewrites, rejections, tokens, *image = json.loads(payload)
+    made = tuple(Rewrite(*r) for r in rewrites), tuple(Rejection(*r) for r in rejections)
+    return Outcome(caption, *made, tokens, image=image[0] if image else "")

@@ -37,6 +37,14 @@ def caption_key(caption: str) -> bytes:
     return key_of(normalise(caption))
 
 
+def record_key(caption: str, image: str = "") -> bytes:
+    """The 16-byte key of a record: of its image's key as it stands, if it has one, and otherwise of its caption."""
+    if not image:
+        return caption_key(caption)
+    data = image.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(data, digest_size=KEY_BYTES, person=b"image").digest()  # never that of a caption
+
+
 class KeySet:
     """A set of keys that grows to hundreds of millions: 16 bytes a key, up to twice that while two runs merge.
 

@@ -20,7 +20,7 @@ from typing import Any
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rewrite, texts_of
 from laclip_aug.cache.entry import unpack
 from laclip_aug.cache.format import Manifest, TableEntry, read_manifest
-from laclip_aug.cache.keys import caption_key
+from laclip_aug.cache.keys import caption_key, record_key
 from laclip_aug.cache.table import Table, part_of
 from laclip_aug.errors import (
     CacheCorruptError,
@@ -36,9 +36,10 @@ _TRIES = 10
 
 
 class CaptionCache:
-    """The rewrites of a cache, by caption, as of its last whole generation.
+    """The rewrites of a cache, by caption or by the keys of images, as of its last whole generation.
 
-    Opening costs the same for any size: each look-up checks what it reads.
+    Opening costs the same for any size: each look-up checks what it reads. ``by_image`` tells whether rewrites are
+    found by the keys of images.
 
     Args:
         directory: a cache whose first build has finished (or that ``laclip-aug cache compile`` has made ready).
@@ -52,6 +53,7 @@ class CaptionCache:
     def __init__(self, directory: str | Path) -> None:
         self.directory = local_directory(directory)
         self.manifest, self._tables = self._opened()
+        self.by_image = self.manifest.by_image
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -73,17 +75,27 @@ class CaptionCache:
         return sum(entry.records for entry in self.manifest.tables)
 
     def __contains__(self, caption: str) -> bool:
-        return self.value(caption_key(caption)) is not None
+        return self.get(caption) is not None
 
-    def get(self, caption: str) -> tuple[Rewrite, ...] | None:
+    def get(self, caption: str, image: str = "") -> tuple[Rewrite, ...] | None:
         """The rewrites of ``caption`` in the order of ``sources``; ``None`` if the cache does not know it.
 
-        An empty tuple means that every rewrite of this caption was rejected. Takes a few microseconds.
+        Where the cache is keyed by images (``by_image``), those of the image whose key is ``image``. An empty tuple
+        means that every rewrite was rejected. Takes a few microseconds.
 
         Raises:
+            ConfigurationError: the cache is keyed by images, and ``image`` is empty.
             CacheCorruptError: what would tell is damaged.
         """
-        value = self.value(caption_key(caption))
+        if not self.by_image:
+            value = self.value(caption_key(caption))
+        elif image:
+            value = self.value(record_key(caption, image))
+        else:
+            raise ConfigurationError(
+                f"the cache in {self.directory} is keyed by images, and a caption alone finds nothing in it; give the "
+                "image's key too, or import the rewrites without --image-key"
+            )
         return None if value is None else unpack(value, self.manifest.sources)
 
     def texts(self) -> Iterator[str]:
@@ -152,6 +164,7 @@ class CaptionCache:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """In a spawned worker: open the generation that the parent has open, and so keeps."""
         self.directory, self.manifest = state["directory"], state["manifest"]
+        self.by_image = self.manifest.by_image
         try:
             self._tables = self._tables_of(self.manifest)
         except FileNotFoundError:
@@ -180,6 +193,11 @@ class CachedAugmenter(CaptionAugmenter):
                 "the cached augmenter needs a cache; give the directory that laclip-aug build made"
             )
         self.cache = CaptionCache(cache)
+        if self.cache.by_image:
+            raise ConfigurationError(
+                f"the cache in {cache} is keyed by images, and an augmenter sees captions alone; import the rewrites "
+                "without --image-key"
+            )
         self.on_miss = on_miss
         self.sources = self.cache.sources
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from laclip_aug.cache.browse import snapshot
 from laclip_aug.cache.compile import clear_tables, compile_lookup
-from laclip_aug.cache.config import check_same
+from laclip_aug.cache.config import check_keyed, check_same
 from laclip_aug.cache.entry import pack
 from laclip_aug.cache.format import Counts, Manifest, Shard
 from laclip_aug.cache.inputs import take_inputs
@@ -101,8 +101,9 @@ def merge_caches(
                 f"the build of {out} has not finished; run it to its end first, or give a new directory with --out"
             )
         for place, source in sources:
-            if not allow_mixed:
-                for config in source.configs:
+            for config in source.configs:
+                check_keyed(out if target.shards else places[0], target.configs, config)
+                if not allow_mixed:
                     check_same(out if target.shards else places[0], target.configs, config)
             if not source.shards:
                 raise ConfigurationError(f"{place} holds no captions; leave it out")

@@ -19,7 +19,7 @@ from laclip_aug.augmenter import Outcome
 from laclip_aug.cache.compile import clear_tables, compile_lookup, is_sound, origin_of
 from laclip_aug.cache.format import MANIFEST, Manifest, Shard, read_manifest
 from laclip_aug.cache.journal import read_journal
-from laclip_aug.cache.keys import KeySet, caption_key
+from laclip_aug.cache.keys import KeySet, record_key
 from laclip_aug.cache.lock import writer_lock
 from laclip_aug.cache.shards import read_keys, read_whole, salvage, shard_name, write_shard
 from laclip_aug.cache.writer import commit, journal_path, open_manifest, run_number
@@ -136,7 +136,7 @@ def _shard(
             return listed
         records, origins, rows = salvage(path)
         total = rows if total is None else total
-    fresh = seen.add_new([caption_key(record.caption) for record in records])
+    fresh = seen.add_new([record_key(record.caption, record.image) for record in records])
     records = [record for record, new in zip(records, fresh, strict=True) if new]
     gone = "an unknown number of" if total is None else f"{total - fresh.count(True)} of {total}"
     if listed or total != len(records):
@@ -171,7 +171,7 @@ def _journal(directory: Path, number: int, manifest: Manifest, seen: KeySet, sai
     said.extend(f"{sentence}; the next build makes them again" for sentence in found.damage)
     manifest.unfinished |= bool(found.damage)
     records = list(found.records)
-    fresh = seen.add_new([caption_key(record.caption) for record in records])
+    fresh = seen.add_new([record_key(record.caption, record.image) for record in records])
     records = [record for record, new in zip(records, fresh, strict=True) if new]
     if records:
         shard = write_shard(directory, len(manifest.shards), records, found.origins)

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.cache.format import Shard, counted
 from laclip_aug.cache.journal import encode
-from laclip_aug.cache.keys import KEY_BYTES, caption_key
+from laclip_aug.cache.keys import KEY_BYTES, record_key
 from laclip_aug.errors import CacheCorruptError, CacheError
 from laclip_aug.exchange.files import replace_file
 
@@ -42,6 +42,8 @@ SCHEMA = pa.schema(
         ("crc32", pa.uint32()),
     ]
 )
+_IMAGE = pa.field("image", _TEXT)
+"""A further column of the shards of a cache that is keyed by images."""
 _BATCH = 4096
 _ORIGINS = b"laclip-aug"
 
@@ -58,7 +60,7 @@ def write_shard(directory: Path, index: int, records: Sequence[Outcome], origins
         origins: where they come from, kept in the file so that a lost manifest can be made anew.
     """
     rows: list[dict[str, Any]] = []
-    for key, record in sorted(((caption_key(r.caption), r) for r in records), key=lambda pair: pair[0]):
+    for key, record in sorted(((record_key(r.caption, r.image), r) for r in records), key=lambda pair: pair[0]):
         rows.append(
             {
                 "key": key,
@@ -67,10 +69,12 @@ def write_shard(directory: Path, index: int, records: Sequence[Outcome], origins
                 "rejections": [asdict(r) for r in record.rejections],
                 "tokens": record.tokens,
                 "crc32": zlib.crc32(encode(record)),
+                "image": record.image,
             }
         )
     text = json.dumps(list(origins)).encode("ascii")
-    table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata({_ORIGINS: b"%08x" % zlib.crc32(text) + text}))
+    schema = SCHEMA.append(_IMAGE) if any(record.image for record in records) else SCHEMA
+    table = pa.Table.from_pylist(rows, schema=schema.with_metadata({_ORIGINS: b"%08x" % zlib.crc32(text) + text}))
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", row_group_size=_BATCH, write_page_checksum=True)
     data = sink.getvalue().to_pybytes()
@@ -85,7 +89,7 @@ def read_shard(directory: Path, shard: Shard) -> Iterator[tuple[bytes, Outcome]]
         CacheCorruptError: the file is missing, or is not what the manifest says.
         CacheError: it cannot be read.
     """
-    for batch in _opened(directory, shard).iter_batches(_BATCH, columns=[field.name for field in SCHEMA]):
+    for batch in _opened(directory, shard).iter_batches(_BATCH, columns=[*SCHEMA.names, _IMAGE.name]):
         for row in batch.to_pylist():
             yield row["key"], _record(row)
 
@@ -167,7 +171,7 @@ def _sound_rows(table: Any) -> Iterator[Outcome]:
         with suppress(Exception):
             row = table.slice(number, 1).to_pylist()[0]
             record = _record(row)
-            if zlib.crc32(encode(record)) == row["crc32"] and caption_key(record.caption) == row["key"]:
+            if zlib.crc32(encode(record)) == row["crc32"] and record_key(record.caption, record.image) == row["key"]:
                 yield record
 
 
@@ -177,6 +181,7 @@ def _record(row: dict[str, Any]) -> Outcome:
         tuple(Rewrite(r["source"], r["text"]) for r in row["rewrites"]),
         tuple(Rejection(**r) for r in row["rejections"]),
         row["tokens"],
+        image=row.get("image") or "",
     )
 
 

@@ -12,6 +12,7 @@ from laclip_aug.cache.format import MANIFEST
 from laclip_aug.cache.keys import KeySet, caption_key, key_of, normalise
 from laclip_aug.cache.part import Part
 from laclip_aug.cache.shards import read_keys
+from laclip_aug.errors import ConfigurationError
 
 
 def missing_captions(
@@ -23,11 +24,17 @@ def missing_captions(
     """Each distinct caption, normalised, that a build would give to its augmenter; nothing is written.
 
     Raises:
+        ConfigurationError: the cache is keyed by images.
         CacheFormatError, CacheCorruptError: what is in ``directory`` is no sound cache.
     """
     known = KeySet()
     if (directory / MANIFEST).exists():
         now = snapshot(directory)
+        if now.manifest.by_image:
+            raise ConfigurationError(
+                f"{directory} is keyed by images, and rewrites are made of captions; name another directory with "
+                "--cache"
+            )
         for shard in now.manifest.shards:
             known.update(read_keys(directory, shard))
         known.update(caption_key(record.caption) for record in now.journal.records)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from laclip_aug.cache.browse import snapshot
 from laclip_aug.cache.compile import is_sound, origin_of
 from laclip_aug.cache.format import UNFINISHED, Counts, Manifest, Shard
-from laclip_aug.cache.keys import KeySet, caption_key
+from laclip_aug.cache.keys import KeySet, record_key
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.shards import advice, read_shard
 from laclip_aug.errors import CacheError
@@ -43,7 +43,9 @@ def verify_cache(directory: str | Path, progress: bool | None = None) -> tuple[l
                 _verify_shard(directory, shard, keys, lookup if compiled else None, damage, bar)
             except CacheError as error:
                 damage.append(str(error))
-    for record, fresh in zip(now.pending, keys.add_new([caption_key(r.caption) for r in now.pending]), strict=True):
+    for record, fresh in zip(
+        now.pending, keys.add_new([record_key(r.caption, r.image) for r in now.pending]), strict=True
+    ):
         if not fresh:
             damage.append(f"the journal has {record.caption[:60]!r}, which is stored already; {advice(directory)}")
     return damage, unfinished
@@ -102,12 +104,14 @@ def _verify_shard(
     faults: Counter[str] = Counter()
     before, counts, seen = b"", Counts(), list[bytes]()
     for key, record in read_shard(directory, shard):
-        faults["keys that are not their caption's"] += key != caption_key(record.caption)
+        faults["keys that are not their caption's"] += key != record_key(record.caption, record.image)
         faults["rows out of order"] += key <= before
         before = key
         seen.append(key)
         if lookup is not None:
-            faults["captions whose look-up entry differs"] += lookup.get(record.caption) != record.rewrites
+            faults["captions whose look-up entry differs"] += (
+                lookup.get(record.caption, record.image) != record.rewrites
+            )
         counts.add(record)
         bar.update()
     for at in range(0, len(seen), 65536):

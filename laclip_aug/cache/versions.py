@@ -9,7 +9,7 @@ from pathlib import Path
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cache.browse import records
 from laclip_aug.cache.format import MANIFEST
-from laclip_aug.cache.keys import KEY_BYTES, KeySet, key_of
+from laclip_aug.cache.keys import KEY_BYTES, KeySet, record_key
 from laclip_aug.cache.writer import storable
 
 
@@ -39,7 +39,7 @@ class Versions:
 
 
 def _hash(record: Outcome) -> bytes:
-    digest = hashlib.blake2b(key_of(record.caption), digest_size=KEY_BYTES)
+    digest = hashlib.blake2b(record_key(record.caption, record.image), digest_size=KEY_BYTES)
     for rewrite in storable(record).rewrites:
         for part in (rewrite.source, rewrite.text):
             data = part.encode("utf-8", "surrogatepass")

@@ -20,10 +20,10 @@ from typing import Any
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.cache.compile import BUCKETS, clear_tables, compile_lookup
-from laclip_aug.cache.config import Config, as_json, check_same, run_of
+from laclip_aug.cache.config import Config, as_json, check_keyed, check_same, run_of
 from laclip_aug.cache.format import MANIFEST, Manifest, read_manifest
 from laclip_aug.cache.journal import Journal, Scan, read_journal
-from laclip_aug.cache.keys import KeySet, caption_key, normalise
+from laclip_aug.cache.keys import KeySet, caption_key, normalise, record_key
 from laclip_aug.cache.lock import LOCK, writer_lock
 from laclip_aug.cache.shards import read_keys, shard_name, write_shard
 from laclip_aug.errors import CacheCorruptError, CacheFormatError
@@ -71,12 +71,14 @@ class CacheWriter:
                     journal_path(self.directory, self.manifest).unlink(missing_ok=True)
             if not self.manifest.shards and not found.size:
                 self.manifest = Manifest([config])
-            elif not allow_mixed:
+            elif allow_mixed:
+                check_keyed(self.directory, self.manifest.configs, config)
+            else:
                 check_same(self.directory, self.manifest.configs, config)
             self.done = KeySet()
             for shard in self.manifest.shards:
                 self.done.update(read_keys(self.directory, shard))
-            self.done.update(caption_key(record.caption) for record in found.records)
+            self.done.update(record_key(record.caption, record.image) for record in found.records)
             self.recovered, self.dropped_bytes, self.damage = found.size, found.torn, found.damage
             stack.callback(self._close_journal)
             self._stack = stack.pop_all()
@@ -92,6 +94,10 @@ class CacheWriter:
     def new(self, captions: Iterable[str]) -> list[bool]:
         """For each normalised caption, whether it is new to the cache; from now on it is not."""
         return self.done.add_new([caption_key(caption) for caption in captions])
+
+    def new_records(self, records: Iterable[Outcome]) -> list[bool]:
+        """The same of records, which are found by their images' keys where they have them."""
+        return self.done.add_new([record_key(record.caption, record.image) for record in records])
 
     def add(self, record: Outcome) -> None:
         """Store ``record``, whose caption ``new`` called new. Once this returns, a killed process cannot lose it."""
@@ -243,7 +249,7 @@ def storable(record: Outcome) -> Outcome:
         else:
             kept.append(rewrite)
     refused.sort(key=lambda r: r.place is not None)  # what a gate refused stands last, in its order
-    return Outcome(record.caption, tuple(kept), tuple(refused), record.tokens)
+    return replace(record, rewrites=tuple(kept), rejections=tuple(refused))
 
 
 def encodable(text: str) -> str:

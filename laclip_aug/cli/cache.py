@@ -21,13 +21,12 @@ examples:
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
 from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
-from laclip_aug.cli.build import add_input_arguments, input_options
+from laclip_aug.cli.export import add_export_arguments, run_export
 from laclip_aug.cli.filter import add_filter_arguments, run_filter
 from laclip_aug.cli.importing import add_import_arguments, run_import
 
@@ -51,24 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     action("verify", "check every shard and every lookup entry; exit status 1 if anything is damaged")
     action("compile", "make the look-up anew, after damage to it or to use an unfinished build")
     action("repair", "after damage: keep all that is sound, say what was lost; the next build makes that again")
-    export = action(
-        "export", "write all records, with what was rejected and why; or, with --for, the texts beside data"
+    add_export_arguments(
+        action("export", "write all records, with what was rejected and why; or, with --for, the texts beside data")
     )
-    export.add_argument(
-        "output",
-        metavar="OUTPUT",
-        help="a file .jsonl, .parquet or .csv (one row a text); - is standard output (JSONL); a name without ending is "
-        "a folder that load_dataset loads. With --for: a table of the same format, NAME-{source}.txt for LaCLIP's text "
-        "files and their CSV, or a directory for tars",
-    )
-    export.add_argument(
-        "--for",
-        dest="data",
-        nargs="+",
-        metavar="DATA",
-        help="a table or tars of your own, in whose order the texts are written, each with its caption",
-    )
-    add_input_arguments(export)
     filtering = action("filter", "another gate for a finished cache: nothing is made again, nothing is lost")
     add_filter_arguments(filtering, full=list(argv[:1]) == ["filter"])
     merging = action("merge", "several caches as one, such as the shards of a divided build", target="")
@@ -101,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         "compile": _compile,
         "repair": _repair,
         "import": run_import,
-        "export": _export,
+        "export": run_export,
         "filter": run_filter,
         "merge": _merge,
         "add-strategy": _add_strategy,
@@ -172,7 +156,7 @@ def _show(args: argparse.Namespace) -> int:
     else:
         records = sample(directory, 5 if args.sample is None else args.sample, args.seed)
     for record in records:
-        print(record.caption)
+        print(f"{record.image}: {record.caption}" if record.image else record.caption)
         for rewrite in record.rewrites:
             print(f"  {rewrite.source}: {rewrite.text}")
         leader = leader_of(record)
@@ -211,18 +195,6 @@ def _repair(args: argparse.Namespace) -> int:
 
     said = repair_cache(args.directory)
     print("\n".join([*said, "repaired"] if said else ["nothing was damaged"]))
-    return 0
-
-
-def _export(args: argparse.Namespace) -> int:
-    from laclip_aug.cache.export import export_beside, export_records
-
-    if args.data:
-        said, whole = export_beside(Path(args.directory), args.output, args.data, input_options(args), args.csv_img_key)
-        print("\n".join(said))
-        return 0 if whole else 1
-    number = export_records(Path(args.directory), args.output)
-    print(f"{number} records in {args.output}", file=sys.stderr if args.output == "-" else sys.stdout)
     return 0
 
 

@@ -34,6 +34,12 @@ def add_import_arguments(importing: argparse.ArgumentParser) -> None:
     form.add_argument("--index-key", metavar="KEY", help="with --group-key: a number that orders the rows")
     form.add_argument("--list-key", metavar="KEY", help="column of lists: each text gets the others as rewrites")
     form.add_argument(
+        "--image-key",
+        metavar="KEY",
+        help="with --rewrite-key: the texts are the image's, found by its key in this column, not by its caption; for "
+        "loaders of your own",
+    )
+    form.add_argument(
         "--lines",
         action="append",
         default=[],
@@ -63,6 +69,7 @@ def run_import(args: argparse.Namespace) -> int:
         list_key=args.list_key,
         lines=tuple(args.lines),
         sources=tuple(args.source),
+        image_key=args.image_key,
     )
     report = import_cache(args.input, args.directory, form, input_options(args), args.max_misaligned)
     print("\n".join(report.lines()))

@@ -34,6 +34,7 @@ class Origin:
     made: list[dict[str, Any]]
     inputs: Mapping[str, Any]
     texts: Mapping[str, int]
+    by_image: bool = False
 
 
 def write_dataset(records: Iterable[Outcome], output: Path, origin: Origin) -> int:
@@ -70,7 +71,10 @@ def _card(name: str, origin: Origin, number: int) -> str:
 
     header = {
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*.parquet"}]}],
-        "dataset_info": {"config_name": "default", "features": [_feature(field) for field in record_schema()]},
+        "dataset_info": {
+            "config_name": "default",
+            "features": [_feature(field) for field in record_schema(origin.by_image)],
+        },
         "task_categories": ["zero-shot-image-classification"],
         "tags": ["captions", "text-augmentation", "clip"],
     }

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from shlex import quote
 from typing import IO, Any
@@ -18,6 +18,8 @@ from laclip_aug.errors import ConfigurationError
 from laclip_aug.exchange.files import write_new
 
 COLUMNS = ("caption", "rewrites", "rejections", "tokens")
+IMAGE_KEY = "image_key"
+"""A further column, the first in a CSV, of records that are found by their images' keys."""
 CSV_COLUMNS = ("caption", "source", "text", "rejected")
 _SLAB = 4096
 
@@ -66,7 +68,7 @@ def _row(record: Outcome) -> dict[str, Any]:
             for r in record.rejections
         ],
         "tokens": record.tokens,
-    }
+    } | ({IMAGE_KEY: record.image} if record.image else {})
 
 
 def _jsonl(file: IO[bytes], records: Iterable[Outcome]) -> int:
@@ -81,16 +83,20 @@ def _csv(file: IO[bytes], records: Iterable[Outcome]) -> int:
     number = 0
     with _text(file) as text:
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(CSV_COLUMNS)
         for record in records:
+            if not number:
+                writer.writerow([IMAGE_KEY, *CSV_COLUMNS] if record.image else CSV_COLUMNS)
             number += 1
-            rows = [(record.caption, r.source, r.text, "") for r in record.rewrites]
+            rows: list[tuple[str, ...]] = [(record.caption, r.source, r.text, "") for r in record.rewrites]
             rows += [(record.caption, r.source, r.text, r.reason) for r in record.rejections]
-            writer.writerows(rows or [(record.caption, "", "", "")])
+            rows = rows or [(record.caption, "", "", "")]
+            writer.writerows([(record.image, *row) for row in rows] if record.image else rows)
+        if not number:
+            writer.writerow(CSV_COLUMNS)
     return number
 
 
-def record_schema() -> Any:
+def record_schema(by_image: bool = False) -> Any:
     """The Arrow schema of records in Parquet."""
     import pyarrow as pa
 
@@ -114,6 +120,7 @@ def record_schema() -> Any:
                 ),
             ),
             ("tokens", pa.int64()),
+            *([(IMAGE_KEY, text)] if by_image else []),
         ]
     )
 
@@ -123,8 +130,9 @@ def write_parquet(file: IO[bytes], records: Iterable[Outcome]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = record_schema()
     number, source = 0, iter(records)
+    first = list(islice(source, 1))
+    schema, source = record_schema(any(record.image for record in first)), chain(first, source)
     with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
         while slab := [_row(record) for record in islice(source, _SLAB)]:
             writer.write_table(pa.Table.from_pylist(slab, schema=schema))

@@ -6,11 +6,11 @@ import csv
 import io
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
-from laclip_aug.exchange.export import COLUMNS, CSV_COLUMNS
+from laclip_aug.exchange.export import COLUMNS, CSV_COLUMNS, IMAGE_KEY
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import kind_of, open_bytes
 from laclip_aug.exchange.readers import InputOptions, table_rows
@@ -19,6 +19,11 @@ from laclip_aug.exchange.readers import InputOptions, table_rows
 def is_export(file: str) -> bool:
     """Whether ``file`` has the columns of an export."""
     return next(_rows(file, InputLog()), None) is not None
+
+
+def keyed_by_image(file: str) -> bool:
+    """Whether the records of an export are found by their images' keys."""
+    return any(len(values) > len(COLUMNS) for _, values in islice(_rows(file, InputLog()), 1))
 
 
 def sources_of(files: Iterable[str]) -> list[str]:
@@ -34,13 +39,14 @@ def sources_of(files: Iterable[str]) -> list[str]:
 
 def exported(file: str, log: InputLog) -> Iterator[Outcome]:
     """The records of an export. A row that is not of its form is a ``malformed-row``."""
-    for place, (caption, rewrites, rejections, tokens) in _rows(file, log):
+    for place, (caption, rewrites, rejections, tokens, *image) in _rows(file, log):
         try:
             yield Outcome(
                 str(caption),
                 tuple(Rewrite(str(r["source"]), str(r["text"])) for r in rewrites),
                 tuple(_rejection(r) for r in rejections),
                 int(tokens),
+                image=str(image[0] or "") if image else "",
             )
         except (TypeError, KeyError, ValueError):
             log.reject("malformed-row", place)
@@ -58,17 +64,18 @@ def _rejection(row: Mapping[str, Any]) -> Rejection:
 
 
 def _rows(file: str, log: InputLog) -> Iterator[tuple[str, list[Any]]]:
-    """(place, values of ``COLUMNS``) of each record; none if the file has other columns."""
+    """(place, values of ``COLUMNS`` and, if it is there, ``IMAGE_KEY``); none if the file has other columns."""
     kind = kind_of(file)
     if kind == "csv":
         yield from _csv_rows(file, log)
     elif kind in ("jsonl", "parquet"):
 
         def choose(there: Sequence[str]) -> Sequence[str]:
-            return COLUMNS if set(COLUMNS) <= set(there) else []
+            wanted = [*COLUMNS, IMAGE_KEY] if IMAGE_KEY in there else COLUMNS
+            return wanted if set(COLUMNS) <= set(there) else []
 
         for place, values in table_rows(file, kind, choose, log, InputOptions()):
-            if len(values) != len(COLUMNS):
+            if len(values) < len(COLUMNS):
                 return
             yield place, values
 
@@ -78,13 +85,15 @@ def _csv_rows(file: str, log: InputLog) -> Iterator[tuple[str, list[Any]]]:
         csv.field_size_limit(sys.maxsize)
         table = csv.reader(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
         try:
-            if tuple(next(table, ())) != CSV_COLUMNS:
+            head = tuple(next(table, ()))
+            if head not in (CSV_COLUMNS, (IMAGE_KEY, *CSV_COLUMNS)):
                 return
         except (UnicodeDecodeError, csv.Error):
             return
-        for caption, rows in groupby(table, key=lambda row: row[0]):
+        keyed = len(head) - len(CSV_COLUMNS)
+        for (*image, caption), rows in groupby(table, key=lambda row: row[: 1 + keyed]):
             log.rows += 1
-            texts = [dict(zip(CSV_COLUMNS, row, strict=False)) for row in rows]
+            texts = [dict(zip(head, row, strict=False)) for row in rows]
             rewrites = [row for row in texts if row["source"] and not row["rejected"]]
             refused = [{**row, "reason": row["rejected"]} for row in texts if row["rejected"]]
-            yield f"{file}: record {log.rows}", [caption, rewrites, refused, 0]
+            yield f"{file}: record {log.rows}", [caption, rewrites, refused, 0, *image]

@@ -17,15 +17,27 @@ from laclip_aug.seeding import derive
 
 
 def columns(
-    file: str, caption_keys: Sequence[str], rewrite_keys: Mapping[str, str], log: InputLog, options: InputOptions
+    file: str,
+    caption_keys: Sequence[str],
+    rewrite_keys: Mapping[str, str],
+    log: InputLog,
+    options: InputOptions,
+    image_key: str | None = None,
 ) -> Iterator[Outcome]:
     """Rows with a caption in one column and a rewrite (or a list of them) in others: ``{raw, synthetic, fused}``.
 
     Args:
         rewrite_keys: column -> source. A list may hold texts or ``{"source", "text"}`` objects, as ``export`` writes.
+        image_key: column of the images' keys; texts are the image's then, whether its caption is missing or not.
     """
-    keys = [caption_keys, *([key] for key in rewrite_keys)]
+    keys = [caption_keys, *([key] for key in rewrite_keys), *([[image_key]] if image_key else [])]
     for place, (caption, *cells) in _table(file, keys, log, options):
+        image = _image(cells.pop()) if image_key else ""
+        if image_key and not image:
+            log.reject("no-image-key", place, f"Each row needs a text or a whole number under {image_key}")
+            continue
+        if image and (not isinstance(caption, str) or caption == MISSING):
+            caption = ""
         if caption is None or caption == MISSING:
             log.reject("missing", place)
             yield Outcome(MISSING, ())
@@ -43,7 +55,14 @@ def columns(
                     )
                 else:
                     rejections.append(Rejection(source, "missing" if text is None else "not-text"))
-        yield Outcome(caption, tuple(rewrites), tuple(rejections))
+        yield Outcome(caption, tuple(rewrites), tuple(rejections), image=image)
+
+
+def _image(value: Any) -> str:
+    """An image's key, a text or a whole number; nothing if it is neither."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value != MISSING else ""
 
 
 def lists(file: str, key: str, source: str, log: InputLog, options: InputOptions) -> Iterator[Outcome]:

@@ -10,7 +10,8 @@ from laclip_aug.augmenter import Outcome
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange import forms
 from laclip_aug.exchange.addresses import is_address
-from laclip_aug.exchange.exported import exported, is_export, sources_of
+from laclip_aug.exchange.export import IMAGE_KEY
+from laclip_aug.exchange.exported import exported, is_export, keyed_by_image, sources_of
 from laclip_aug.exchange.lines_form import lines
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import expand, kind_of, size_of
@@ -21,6 +22,7 @@ from laclip_aug.exchange.readers import CAPTION_KEYS, MISSING, InputOptions, not
 class ImportForm:
     """Where an input has its rewrites; at most one of ``rewrite_keys``, ``group_key``, ``list_key`` and ``lines``.
 
+    ``image_key`` is the column of the images' keys, by which records are found instead of by their captions.
     ``sources`` names what made the texts: one per rewrite key, one for groups and lists, none for lines, whose items
     are ``"source=file"``. None of all these means what ``export`` wrote, or a column ``rewrites``.
     """
@@ -31,17 +33,22 @@ class ImportForm:
     list_key: str | None = None
     lines: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    image_key: str | None = None
 
 
 @dataclass(frozen=True)
 class Import:
-    """An input that is understood: the form's name, what made its texts, and its records, which fill ``log``."""
+    """An input that is understood: the form's name, what made its texts, and its records, which fill ``log``.
+
+    ``image_key`` is set if records are found by their images' keys.
+    """
 
     form: str
     sources: tuple[str, ...]
     records: Iterator[Outcome]
     files: list[str]
     log: InputLog
+    image_key: str | None = None
 
 
 def open_import(inputs: str | Path | Sequence[str], form: ImportForm, options: InputOptions | None = None) -> Import:
@@ -68,7 +75,14 @@ def open_import(inputs: str | Path | Sequence[str], form: ImportForm, options: I
         if not found:
             raise InputError(nothing_in(files, log))
 
-    return Import(name, tuple(sources), records(), files, log)
+    image_key = form.image_key
+    if name == "export" and any(by_image := [keyed_by_image(file) for file in files]):
+        if not all(by_image):
+            raise ConfigurationError(
+                "some of these exports are keyed by images and some by captions; import each apart"
+            )
+        image_key = IMAGE_KEY
+    return Import(name, tuple(sources), records(), files, log, image_key)
 
 
 def _plan(form: ImportForm, files: list[str]) -> tuple[str, list[str]]:
@@ -80,6 +94,8 @@ def _plan(form: ImportForm, files: list[str]) -> tuple[str, list[str]]:
     if form.index_key and not form.group_key:
         raise ConfigurationError("--index-key goes with --group-key; give both")
     sources = list(form.sources)
+    if form.image_key and (form.group_key or form.list_key or form.lines):
+        raise ConfigurationError("--image-key goes with --rewrite-key alone; leave it out, or name columns of rewrites")
     if form.lines:
         if len(files) > 1 or sources:
             raise ConfigurationError("--lines takes one INPUT and names its sources itself: --lines SOURCE=FILE")
@@ -94,7 +110,7 @@ def _plan(form: ImportForm, files: list[str]) -> tuple[str, list[str]]:
         if sources and len(sources) != len(form.rewrite_keys):
             raise ConfigurationError("give one --source for each --rewrite-key, or none")
         return "columns", sources or list(form.rewrite_keys)
-    if not sources and all(is_export(file) for file in files):
+    if not sources and not form.image_key and all(is_export(file) for file in files):
         return "export", sources_of(files)
     sources = sources or (forms.named_sources(files) if all(kind_of(file) == "jsonl" for file in files) else [])
     if not sources:
@@ -115,7 +131,7 @@ def _records(
     if form.group_key:
         return forms.groups(file, form.group_key, caption_keys, form.index_key, sources[0], log, options)
     keys = dict(zip(form.rewrite_keys, sources, strict=True)) if form.rewrite_keys else {"rewrites": sources[0]}
-    return forms.columns(file, caption_keys, keys, log, options)
+    return forms.columns(file, caption_keys, keys, log, options, form.image_key)
 
 
 def line_files(form: ImportForm) -> dict[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -84,7 +85,7 @@ def _divided(record: Outcome, refusals: Iterator[Any], gate: Gate, wanted: dict[
             taken[text.source] += 1
             seen.add(folded(text.text))
             kept.append(Rewrite(text.source, text.text))
-    return Outcome(record.caption, tuple(kept), tuple(out), record.tokens, record.failed)
+    return replace(record, rewrites=tuple(kept), rejections=tuple(out))
 
 
 class GatedAugmenter(CaptionAugmenter):

@@ -27,7 +27,7 @@ from laclip_aug.training.loader import TrainingLoader, VariableLength
 from laclip_aug.training.loss import MultiTextLoss
 from laclip_aug.training.options import TextAugOptions
 from laclip_aug.training.pairing import Handover, KeyedTransform, PromisingTransform, order_fault, transform_parameter
-from laclip_aug.training.refusals import refuse_batches, refuse_losses
+from laclip_aug.training.refusals import refuse_batches, refuse_images, refuse_losses
 from laclip_aug.training.rows import row_ids
 from laclip_aug.training.samplers import origin, sampler_for
 from laclip_aug.training.tokenizer import AugmentingTokenizer, SharedEpoch
@@ -57,6 +57,8 @@ class TextAugmentation:
     def __init__(self, options: TextAugOptions) -> None:
         self.options = options
         self.sampler = None if options.mode == "none" and not options.linked else sampler_for(options)
+        for lookup in () if self.sampler is None else self.sampler.lookups:
+            refuse_images(lookup)
         self.multi_text_loss: MultiTextLoss | None = None
         self._origin = {} if self.sampler is None else origin(self.sampler)
         self._arguments = Namespace()

@@ -6,6 +6,7 @@ from argparse import Namespace
 
 from laclip_aug import openclip
 from laclip_aug.errors import ConfigurationError
+from laclip_aug.training.sources import RewriteLookup, is_by_image, place_of
 
 _OTHER_FORMS = ("genlip", "genlap", "length_bucketing")
 """Flags for batches of other texts than one a sample, ``[B, L]``, or sorted by its length."""
@@ -25,6 +26,16 @@ def refuse_batches(args: Namespace, *told: object) -> None:
         raise ConfigurationError(
             f"text augmentation needs batches of images and, next to them, of texts of one length, which "
             f"{', '.join(other)} of open_clip's arguments rules out; use another model or --text-aug none"
+        )
+
+
+def refuse_images(lookup: RewriteLookup) -> None:
+    """Raise :class:`ConfigurationError` if ``lookup`` is a cache keyed by images: the trainer gives captions alone."""
+    if is_by_image(lookup):
+        raise ConfigurationError(
+            f"the cache {place_of(lookup)} is keyed by images, and open_clip's loaders give captions alone; import the "
+            "rewrites again without --image-key, or read them in a loader of your own, with image_key= of "
+            "laclip_aug.training.custom"
         )
 
 

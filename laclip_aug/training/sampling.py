@@ -19,7 +19,7 @@ from laclip_aug.cache.keys import normalise
 from laclip_aug.errors import CacheMissError, ConfigurationError, UnknownNameError
 from laclip_aug.quality.checks import is_short
 from laclip_aug.seeding import derive, generator
-from laclip_aug.training.sources import ORIGINAL, AugmenterLookup, RewriteLookup, names_of, place_of
+from laclip_aug.training.sources import ORIGINAL, AugmenterLookup, RewriteLookup, is_by_image, names_of, place_of
 
 _Key = tuple[int | str | bytes, ...]
 
@@ -121,27 +121,30 @@ class TextSampler:
         """The ``num_texts`` texts of ``caption`` in ``epoch``, for the image of that key."""
         return self.draw(caption, epoch, image).texts
 
-    def draw(self, caption: str, epoch: int, image: bytes = b"") -> Draw:
+    def draw(self, caption: str, epoch: int, image: bytes = b"", key: str | None = None) -> Draw:
         """The ``num_texts`` texts of ``caption`` in ``epoch``, with their sources.
 
-        ``image`` is the key of the caption's image (:func:`laclip_aug.training.pairing.image_key`). Without it, images
-        that share a caption share its draw.
+        ``image`` is the key of the caption's image (:func:`laclip_aug.training.pairing.image_key`), and ``key`` the one
+        under which a cache that is keyed by images knows it, empty if it has none. Without both, images that share a
+        caption share its draw.
 
         Raises:
+            ConfigurationError: a cache is keyed by images, and there is no ``key``.
             CacheMissError: a lookup does not know ``caption`` and ``on_miss`` is ``"error"``.
         """
         if self.multi and self.num_texts == 1:
             return Draw((caption,), (ORIGINAL,))
-        rewrites, missed = self._found(caption, epoch, image)
+        image = image or (key or "").encode("utf-8", "surrogatepass")
+        rewrites, missed = self._found(caption, epoch, image, key)
         original = Rewrite(ORIGINAL, caption)
         # files of different kinds differ in white space around a caption
-        key: _Key = (self.seed, epoch, normalise(caption), *([image] if image else []))
+        by: _Key = (self.seed, epoch, normalise(caption), *([image] if image else []))
         if not rewrites:
             chosen = [original] * self.num_texts
         elif self.multi:
-            chosen = self._slots(original, rewrites, key)
+            chosen = self._slots(original, rewrites, by)
         else:
-            chosen = _drawn([original, *rewrites], self._weights_of(original, rewrites), 1, key)
+            chosen = _drawn([original, *rewrites], self._weights_of(original, rewrites), 1, by)
         texts, sources, short = [], [], 0
         for rewrite in chosen:
             if is_short(rewrite.text):
@@ -151,13 +154,24 @@ class TextSampler:
             sources.append(rewrite.source)
         return Draw(tuple(texts), tuple(sources), short, missed)
 
-    def _found(self, caption: str, epoch: int, image: bytes) -> tuple[list[Rewrite], int]:
+    def _found(self, caption: str, epoch: int, image: bytes, key: str | None) -> tuple[list[Rewrite], int]:
         """What the lookups have for ``caption``, in the order of ``strategies``; and how many do not know it."""
         rewrites: list[Rewrite] = []
         missed = 0
         for lookup, names in zip(self.lookups, self._names, strict=True):
-            found = lookup.get(caption, epoch, image) if isinstance(lookup, AugmenterLookup) else lookup.get(caption)
+            by_image = is_by_image(lookup)
+            if isinstance(lookup, AugmenterLookup):
+                found: Sequence[Rewrite] | None = lookup.get(caption, epoch, image)
+            elif by_image:
+                found = None if key == "" else lookup.get(caption, key or "")  # type: ignore[call-arg]
+            else:
+                found = lookup.get(caption)
             if found is None:
+                if self.on_miss == "error" and by_image:
+                    raise CacheMissError(
+                        f"no rewrites of the image {(key or '')[:200]!r} in the cache {place_of(lookup)}; import its "
+                        "row, or let the original stand in with on_miss='original'"
+                    )
                 if self.on_miss == "error":
                     raise CacheMissError(
                         f"no rewrites of {caption[:200]!r} in the cache {place_of(lookup)}; add them with laclip-aug "

@@ -46,6 +46,11 @@ class AugmenterLookup:
         return tuple(Rewrite(sources[j % len(sources)], text) for j, text in enumerate(texts) if text != caption)
 
 
+def is_by_image(lookup: RewriteLookup) -> bool:
+    """Whether a lookup is a cache that finds rewrites by the keys of images, which it is asked for beside captions."""
+    return bool(getattr(lookup, "by_image", False))
+
+
 def place_of(lookup: RewriteLookup) -> str:
     """What a lookup is called: a cache's directory without those above it, or the augmenter's name."""
     if isinstance(lookup, AugmenterLookup):
