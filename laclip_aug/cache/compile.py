@@ -24,6 +24,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from laclip_aug.cache.dictionary import Dictionaries, trained
 from laclip_aug.cache.entry import crc32_of, pack
 from laclip_aug.cache.format import Manifest, Shard, TableEntry
 from laclip_aug.cache.keys import KEY_BYTES
@@ -78,7 +79,8 @@ def compile_lookup(
     with ExitStack() as stack:
         sources = [_sorted(directory, from_shards, manifest.sources, bucket_records)]
         for entries in merged:
-            tables = [Table(directory / entry.name, bytes.fromhex(entry.origin)) for entry in entries]
+            shared = Dictionaries()
+            tables = [Table(directory / entry.name, bytes.fromhex(entry.origin), shared) for entry in entries]
             for table in tables:
                 stack.callback(table.close)
             sources.append(chain.from_iterable(table.items() for table in tables))
@@ -93,6 +95,7 @@ def _written(
     """``pairs``, all ``records`` of the shards from ``first`` on, in files of about ``size`` records."""
     origin = origin_of(manifest.shards[first:])
     parts = max(1, -(-records // size))
+    pairs, dictionary = trained(pairs, records)
     by_part = groupby(pairs, key=lambda pair: part_of(pair[0], parts))
     following = next(by_part, None)
     made: list[TableEntry] = []
@@ -101,7 +104,7 @@ def _written(
         own: Iterator[tuple[bytes, bytes]] = iter(())
         if here := following is not None and following[0] == part:
             own = following[1]
-        length, found = write_table(directory / name, origin, own, records // parts, part, parts)
+        length, found = write_table(directory / name, origin, own, records // parts, part, parts, dictionary)
         if here:
             following = next(by_part, None)
         with disk_errors(directory / name):

@@ -18,6 +18,7 @@ from shlex import quote
 from typing import Any
 
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rewrite, texts_of
+from laclip_aug.cache.dictionary import Dictionaries
 from laclip_aug.cache.entry import unpack
 from laclip_aug.cache.format import Manifest, TableEntry, read_manifest
 from laclip_aug.cache.keys import caption_key, record_key
@@ -125,15 +126,16 @@ class CaptionCache:
     def _tables_of(self, manifest: Manifest) -> list[list[Table]]:
         """The tables, each as the list of its parts: open files, of which nothing but the head is read yet."""
         try:
+            shared = Dictionaries()
             return [
-                [self._part(entry) for entry in parts]
+                [self._part(entry, shared) for entry in parts]
                 for _, parts in groupby(manifest.tables, key=lambda entry: entry.first)
             ]
         except PermissionError as error:
             raise CacheError(f"{error.filename} cannot be read; check its permissions") from None
 
-    def _part(self, entry: TableEntry) -> Table:
-        table = Table(self.directory / entry.name, bytes.fromhex(entry.origin))
+    def _part(self, entry: TableEntry, shared: Dictionaries) -> Table:
+        table = Table(self.directory / entry.name, bytes.fromhex(entry.origin), shared)
         if (table.part, table.parts) != (entry.part, entry.parts):
             raise CacheCorruptError(
                 f"{table.path} is part {table.part} of {table.parts}, and should be part {entry.part} of "

@@ -23,30 +23,24 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import threading
 import weakref
 import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from itertools import chain, groupby, islice
+from itertools import groupby
 from pathlib import Path
 from shlex import quote
 
 import zstandard
 
+from laclip_aug.cache.dictionary import Dictionaries, compressor, trained
 from laclip_aug.cache.keys import KEY_BYTES
 from laclip_aug.errors import CacheCorruptError
 from laclip_aug.exchange.files import disk_errors, write_new
 
 ORIGIN_BYTES = 16
 PER_BUCKET = 4
-DICTIONARY_FROM = 50_000
-"""Records from which on a table is compressed; below, a dictionary is large beside what it saves."""
-_DICTIONARY_BYTES = 1 << 16
-_SAMPLES = 20_000
-_LEVEL = 3
-"""6 makes 1% less of it in more than twice the time; dictionary and records a bucket: benchmarks/results/cache.md."""
 _MAGIC, _MAGIC_PLAIN = b"laclip-aug tab 3", b"laclip-aug tab 2"
 _HEAD = struct.Struct(f"<16s{ORIGIN_BYTES}sQQQQIIII")
 _HEAD_PLAIN = struct.Struct(f"<16s{ORIGIN_BYTES}sQQQQ")
@@ -63,13 +57,20 @@ def part_of(key: bytes, parts: int) -> int:
 
 
 def write_table(
-    path: Path, origin: bytes, pairs: Iterable[tuple[bytes, bytes]], expected: int, part: int = 0, parts: int = 1
+    path: Path,
+    origin: bytes,
+    pairs: Iterable[tuple[bytes, bytes]],
+    expected: int,
+    part: int = 0,
+    parts: int = 1,
+    dictionary: bytes | None = None,
 ) -> tuple[int, int]:
     """Write ``pairs`` of key and value, sorted by key, to ``path``; returns the file's size in bytes and their number.
 
     Args:
         expected: about how many pairs there will be.
         part: the keys are those of this one of ``parts`` files.
+        dictionary: for the values, or nothing, as :func:`trained` gives it; else one is made of the first of ``pairs``.
 
     Raises:
         CacheCorruptError: a key occurs twice.
@@ -77,11 +78,9 @@ def write_table(
     """
     buckets, seen, longest = max(1, expected // PER_BUCKET), 0, 0
     offsets, flushed = array("Q"), 0
-    pairs, dictionary = _with_dictionary(iter(pairs), expected)
-    compress = None
-    if dictionary:
-        shared = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_FULLDICT)
-        compress = zstandard.ZstdCompressor(level=_LEVEL, dict_data=shared, write_dict_id=False).compress
+    if dictionary is None:
+        pairs, dictionary = trained(iter(pairs), expected)
+    compress = compressor(dictionary) if dictionary else None
     with write_new(path) as file:
         base = _HEAD.size + _CHECK.size
         file.write(bytes(base) + dictionary)
@@ -112,33 +111,24 @@ def write_table(
     return at, seen
 
 
-def _with_dictionary(
-    pairs: Iterator[tuple[bytes, bytes]], expected: int
-) -> tuple[Iterator[tuple[bytes, bytes]], bytes]:
-    """``pairs``, and a dictionary for their values, or nothing; keys are hashes, so the first are a fair sample."""
-    if expected < DICTIONARY_FROM:
-        return pairs, b""
-    sample = list(islice(pairs, _SAMPLES))
-    with suppress(zstandard.ZstdError):  # values with too little in common to make one
-        made = zstandard.train_dictionary(_DICTIONARY_BYTES, [value for _, value in sample], k=256, d=8)
-        return chain(sample, pairs), made.as_bytes()
-    return chain(sample, pairs), b""
-
-
 class Table:
     """A table open for reading; its file may be replaced or removed meanwhile. Good in forked children too.
+
+    Args:
+        shared: what tables that are read side by side have in common.
 
     Raises:
         FileNotFoundError: no file is there.
         CacheCorruptError: the file is no table, of another ``origin`` or size, or its head is damaged.
     """
 
-    def __init__(self, path: Path, origin: bytes) -> None:
+    def __init__(self, path: Path, origin: bytes, shared: Dictionaries | None = None) -> None:
         self.path, self._origin = path, origin
         self._file = os.open(path, os.O_RDONLY)
         self.close = weakref.finalize(self, os.close, self._file)
         with suppress(OSError):  # it tells writers that the file is in use; not every file system can
             fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        self._expect_reads("RANDOM")
         plain = self._read(0, len(_MAGIC)) == _MAGIC_PLAIN
         layout = _HEAD_PLAIN if plain else _HEAD
         head, check = self._read(0, layout.size), self._read(layout.size, _CHECK.size)
@@ -148,8 +138,8 @@ class Table:
         about: tuple[int, int, int, int] = tuple(rest) or (0, 1, 0, 0)
         self.part, self.parts, self._dictionary_bytes, self._dictionary_check = about
         self._offsets = layout.size + _CHECK.size + self._dictionary_bytes
-        self._dictionary: zstandard.ZstdCompressionDict | None = None
-        self._thread = threading.local()
+        self._dictionary = b""
+        self._shared = shared or Dictionaries()
         if found != origin:
             raise self._damaged("it was made from other shards")
         if os.fstat(self._file).st_size != self.size:
@@ -174,13 +164,17 @@ class Table:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """All pairs in the order of their keys, each bucket checked."""
-        for number in range(self._buckets):
-            data = self._bucket(number)
-            count = _BUCKET.unpack_from(data)[1]
-            values = self._values(data) if count else b""
-            for place in range(count):
-                start = _BUCKET.size + KEY_BYTES * place
-                yield data[start : start + KEY_BYTES], _value(data, values, place)
+        self._expect_reads("SEQUENTIAL")
+        try:
+            for number in range(self._buckets):
+                data = self._bucket(number)
+                count = _BUCKET.unpack_from(data)[1]
+                values = self._values(data) if count else b""
+                for place in range(count):
+                    start = _BUCKET.size + KEY_BYTES * place
+                    yield data[start : start + KEY_BYTES], _value(data, values, place)
+        finally:
+            self._expect_reads("RANDOM")
 
     def _bucket(self, number: int) -> bytes:
         start, end = _SPAN.unpack(self._read(self._offsets + 8 * number, _SPAN.size))
@@ -196,21 +190,21 @@ class Table:
         if not self._dictionary_bytes:
             return values
         try:
-            return bytes(self._decompressor().decompress(values))
+            return self._shared.decompress(self._dictionary or self._own_dictionary(), values)
         except zstandard.ZstdError as error:
             raise self._damaged(str(error)) from None
 
-    def _decompressor(self) -> zstandard.ZstdDecompressor:
-        """This thread's own: threads cannot share one."""
-        found: zstandard.ZstdDecompressor | None = getattr(self._thread, "decompressor", None)
-        if found is None:
-            if self._dictionary is None:
-                data = self._read(self._offsets - self._dictionary_bytes, self._dictionary_bytes)
-                if zlib.crc32(data) != self._dictionary_check:
-                    raise self._damaged("its dictionary is not what was written")
-                self._dictionary = zstandard.ZstdCompressionDict(data, dict_type=zstandard.DICT_TYPE_FULLDICT)
-            found = self._thread.decompressor = zstandard.ZstdDecompressor(dict_data=self._dictionary)
-        return found
+    def _own_dictionary(self) -> bytes:
+        data = self._read(self._offsets - self._dictionary_bytes, self._dictionary_bytes)
+        if zlib.crc32(data) != self._dictionary_check:
+            raise self._damaged("its dictionary is not what was written")
+        self._dictionary = self._shared.known(data)
+        return self._dictionary
+
+    def _expect_reads(self, order: str) -> None:
+        """Tell the operating system, which else reads ahead at what it takes for a sequence: megabytes for a text."""
+        with suppress(OSError, AttributeError):  # the file may be closed by now; not every system can be told
+            os.posix_fadvise(self._file, 0, 0, getattr(os, f"POSIX_FADV_{order}"))
 
     def _read(self, at: int, length: int) -> bytes:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from pathlib import Path
@@ -10,10 +11,11 @@ import pytest
 
 from laclip_aug.augmenter import Outcome, Rewrite
 from laclip_aug.cache import compile as compiling
-from laclip_aug.cache import table
+from laclip_aug.cache import dictionary
 from laclip_aug.cache.config import Config
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.repair import compile_cache, repair_cache
+from laclip_aug.cache.table import Table
 from laclip_aug.cache.verify import verify_cache
 from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.errors import CacheCorruptError
@@ -43,7 +45,7 @@ def add(directory: Path, numbers: range) -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of 400 records, and a dictionary from 300 on."""
-    monkeypatch.setattr(table, "DICTIONARY_FROM", 300)
+    monkeypatch.setattr(dictionary, "DICTIONARY_FROM", 300)
     monkeypatch.setattr(compiling.compile_lookup, "__defaults__", (False, 700, 400))
 
 
@@ -118,3 +120,32 @@ def test_a_flipped_bit_is_an_error_and_is_repaired(tmp_path: Path, place: int) -
     repair_cache(tmp_path / "c")
     compile_cache(tmp_path / "c")
     check(CaptionCache(tmp_path / "c"), 1500)
+
+
+@pytest.mark.usefixtures("small")
+def test_files_of_one_look_up_share_their_dictionary_in_memory(tmp_path: Path) -> None:
+    add(tmp_path / "c", range(3000))
+    add(tmp_path / "c", range(3000, 3400))  # another look-up, which has one of its own
+    cache = CaptionCache(tmp_path / "c")
+    check(cache, 3400)
+    first, second = cache._tables
+    assert (len(first), len(second)) == (8, 1)
+    assert len({id(part._dictionary) for part in first}) == 1
+    assert second[0]._dictionary not in (b"", first[0]._dictionary)
+    alone = Table(first[3].path, bytes.fromhex(cache.manifest.tables[3].origin))  # each file has what it needs
+    assert list(alone.items()) == list(first[3].items())
+
+
+def test_look_ups_expect_random_reads_and_exports_a_sequence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda handle, start, length, advice: told.append(advice))
+    add(tmp_path / "c", range(20))
+    cache = CaptionCache(tmp_path / "c")
+    assert cache.get(caption(3)) == texts(3)
+    assert told[-1] == os.POSIX_FADV_RANDOM
+    rewrites = cache.texts()
+    next(rewrites)
+    assert told[-1] == os.POSIX_FADV_SEQUENTIAL
+    assert cache.get(caption(3)) == texts(3)
+    rewrites.close()  # type: ignore[attr-defined]
+    assert told[-1] == os.POSIX_FADV_RANDOM

@@ -10,7 +10,7 @@ from shouting import ShoutAugmenter
 
 from laclip_aug.augmenter import Rewrite
 from laclip_aug.cache import compile as compiling
-from laclip_aug.cache import table as tables
+from laclip_aug.cache import dictionary as dictionaries
 from laclip_aug.cache.build import build_cache
 from laclip_aug.cache.format import read_manifest
 from laclip_aug.cache.keys import caption_key
@@ -105,8 +105,8 @@ def test_a_part_in_another_ones_place_is_refused(tmp_path, small_parts):
 
 def test_values_of_a_large_table_are_compressed(tmp_path, monkeypatch):
     plain, _ = write_table(tmp_path / "plain", ORIGIN, PAIRS, len(PAIRS))
-    monkeypatch.setattr(tables, "DICTIONARY_FROM", 1000)
-    monkeypatch.setattr(tables, "_DICTIONARY_BYTES", 4096)
+    monkeypatch.setattr(dictionaries, "DICTIONARY_FROM", 1000)
+    monkeypatch.setattr(dictionaries, "_BYTES", 4096)
     size, records = write_table(tmp_path / "packed", ORIGIN, PAIRS, len(PAIRS))
     assert records == 3000 and size - 4096 < plain - 3000 * 20
     table = Table(tmp_path / "packed", ORIGIN)
@@ -129,8 +129,8 @@ def test_values_of_a_large_table_are_compressed(tmp_path, monkeypatch):
 
 
 def test_no_flipped_bit_of_a_compressed_table_becomes_another_text(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "DICTIONARY_FROM", 100)
-    monkeypatch.setattr(tables, "_DICTIONARY_BYTES", 1024)
+    monkeypatch.setattr(dictionaries, "DICTIONARY_FROM", 100)
+    monkeypatch.setattr(dictionaries, "_BYTES", 1024)
     pairs, path = PAIRS[:1500], tmp_path / "table"
     write_table(path, ORIGIN, pairs, len(pairs))
     sound = path.read_bytes()
@@ -155,7 +155,7 @@ def test_no_flipped_bit_of_a_compressed_table_becomes_another_text(tmp_path, mon
 
 
 def test_values_with_nothing_in_common_are_stored_as_they_are(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "DICTIONARY_FROM", 10)
+    monkeypatch.setattr(dictionaries, "DICTIONARY_FROM", 10)
     pairs = [(key, b"") for key, _ in PAIRS[:20]]
     write_table(tmp_path / "table", ORIGIN, pairs, 20)
     assert list(Table(tmp_path / "table", ORIGIN).items()) == pairs
