@@ -8,6 +8,7 @@ two sizes over that of the numbers of captions.
 from __future__ import annotations
 
 import heapq
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,11 +29,15 @@ from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.readers import CaptionInput, InputOptions
 
 _SMALL = 4  # the first sample is so many times smaller
+_BUSY = 1.3  # an engine with a thread a core makes about 1
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left to do (``captions`` of ``rows`` rows), and what it would take on this machine."""
+    """What is left to do (``captions`` of ``rows`` rows), and what it would take on this machine.
+
+    ``load``: the processes that wanted a core meanwhile, over the cores there are.
+    """
 
     rows: int
     captions: int
@@ -42,6 +47,7 @@ class Estimate:
     bytes: float
     acceptance: float
     failed: int = 0
+    load: float = 0.0
     input: InputLog = field(default_factory=InputLog)
 
     def lines(self, price_per_hour: float | None = None) -> list[str]:
@@ -56,6 +62,8 @@ class Estimate:
         return [
             *out,
             f"time: {_duration(self.seconds)} on this machine ({count / max(self.seconds, 1e-9):.1f} captions/s)",
+            *([] if self.load < _BUSY else [f"  the machine is busy, {self.load:.1f} processes for each core: alone, a "
+                                            f"build may take down to {_duration(self.seconds / self.load)}"]),
             f"tokens: {self.tokens:.3g} ({self.tokens / count:.1f} a caption)",
             f"accepted: {self.acceptance:.1%} of attempts",
             f"disk: {self.bytes / 2**20:.3g} MiB ({self.bytes / count:.0f} bytes a caption), up to twice that while "
@@ -114,6 +122,7 @@ def estimate(
         once[1] + count * size,
         (first.accepted + second.accepted) / max(1, tries),
         first.failed + second.failed,
+        os.getloadavg()[0] / (os.cpu_count() or 1),
         captions.log,
     )
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,10 @@ def test_an_estimate_is_of_what_is_left(tmp_path: Path, capsys: pytest.CaptureFi
     assert found.tokens == 600 * 6  # three a text
     assert found.acceptance == 1
     assert {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()} == held
+    assert found.load >= 0
+    assert "busy" not in " ".join(replace(found, load=1.0).lines())
+    busy = replace(found, seconds=600.0, load=4.0).lines()  # told by what it would take at the present load
+    assert "10 min 00 s" in " ".join(busy) and any("4.0 processes" in line and "2 min 30 s" in line for line in busy)
     part = estimate([str(inputs)], tmp_path / "none", ShoutAugmenter(), sample=200, part=Part(1, 3))
     assert part.captions == sum(Part(1, 3).has(normalise(caption)) for caption in captions)
     assert not (tmp_path / "none").exists()
