@@ -40,6 +40,7 @@ def written(found: Mapping[str, Any], related: str, strict: str) -> str:
             ],
             [_row(name, figures) for name, figures in found["signals"].items()],
         ),
+        "![true rewrites kept against false ones accepted](quality.png)\n",
         "AUC by who wrote the text:\n",
         _table(
             ["signal", *(origins := list(found["judged"]))],
@@ -52,7 +53,7 @@ def written(found: Mapping[str, Any], related: str, strict: str) -> str:
         "## Gates\n",
         f"Share of the pairs that a gate lets pass. `{related}` is the default for LLM rewrites and for imports, "
         f"`{strict}` a strict one for small models. Own pairs are those that pass the attribute rules; shuffled ones "
-        "are all, rules not asked.\n",
+        "are all, rules not asked. Likelihood is asked of the judged texts that came with one.\n",
         _table(
             ["gate", *(kinds := list(next(iter(found["gates"].values()))))],
             [[f"`{spec}`", *(f"{figures[kind]:.1%}" for kind in kinds)] for spec, figures in found["gates"].items()],

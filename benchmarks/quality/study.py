@@ -185,7 +185,7 @@ def of_gate(spec: str, show: list[Judged], sets: dict[str, Pairs], wrong: dict[s
         return round(sum(refusal is None for refusal in gate.judge(pairs)) / max(1, len(pairs)), 4)
 
     by_truth = {
-        name: passed([TextPair(r.caption, r.text) for r in show if r.true == true])
+        name: passed([TextPair(r.caption, r.text, r.log_likelihood) for r in show if r.true == true])
         for name, true in (("true kept", True), ("false accepted", False))
     }
     others = {kind: passed([TextPair(*pair) for pair in pairs]) for kind, pairs in {**sets, **wrong}.items()}
@@ -193,11 +193,15 @@ def of_gate(spec: str, show: list[Judged], sets: dict[str, Pairs], wrong: dict[s
 
 
 def curve(scores: np.ndarray, rows: list[Judged]) -> tuple[list[float], list[float]]:
-    """False accepted and true kept, for every threshold."""
-    known = [(s, row.true) for s, row in zip(scores, rows, strict=True) if not math.isnan(s)]
-    order = [true for _, true in sorted(known, key=lambda item: -item[0])]
-    true, false = max(1, sum(order)), max(1, len(order) - sum(order))
-    return (np.cumsum([not t for t in order]) / false).tolist(), (np.cumsum(order) / true).tolist()
+    """False accepted and true kept at each score, from the highest on: equal ones pass together."""
+    known = ~np.isnan(scores)
+    true = np.array([row.true for row in rows])[known]
+    bounds = np.unique(scores[known])[::-1]
+
+    def passing(own: np.ndarray) -> list[float]:
+        return ((len(own) - np.searchsorted(np.sort(own), bounds)) / max(1, len(own))).tolist()
+
+    return passing(scores[known][~true]), passing(scores[known][true])
 
 
 if __name__ == "__main__":
