@@ -7,6 +7,8 @@ examples:
   laclip-aug cache repair rewrites
   laclip-aug cache import sample.jsonl --cache rewrites --caption-key raw --rewrite-key fused --source capsfusion
   laclip-aug cache import flickr8k.tsv --cache rewrites --group-key filepath --index-key caption_index
+  laclip-aug cache import 'data/recap/*.parquet' --cache rewrites
+  laclip-aug cache import 'data/datacompdr/*.tar' --cache rewrites --captions 'data/datacomp/*.parquet'
   laclip-aug cache import coco.jsonl --cache rewrites --list-key captions
   laclip-aug cache import cc3m.csv --cache rewrites --lines chatgpt=gpt.txt --lines bard=bard.txt
   laclip-aug cache export rewrites rewrites.parquet

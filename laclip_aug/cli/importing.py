@@ -48,6 +48,18 @@ def add_import_arguments(importing: argparse.ArgumentParser) -> None:
         "FILE has one rewrite a line",
     )
     importing.add_argument(
+        "--captions",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="where INPUT has texts without captions: the files that have these, joined by a column of both",
+    )
+    importing.add_argument(
+        "--join",
+        metavar="KEY",
+        help="with --captions: that column, or KEY=KEY_OF_THE_CAPTIONS (default: uid, sha256 or url)",
+    )
+    importing.add_argument(
         "--max-misaligned",
         type=float,
         default=0.0,
@@ -68,6 +80,8 @@ def run_import(args: argparse.Namespace) -> int:
         index_key=args.index_key,
         list_key=args.list_key,
         lines=tuple(args.lines),
+        captions=tuple(args.captions),
+        join=args.join,
         sources=tuple(args.source),
         image_key=args.image_key,
     )

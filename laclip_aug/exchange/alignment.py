@@ -33,6 +33,7 @@ _LEVELS = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 _CHARS = 2000
 _VOCABULARY = 200_000
 _BLOCK = 64
+_SMALL = 500
 _USED = 3
 """A word counts as used by a side from this number of its texts on."""
 
@@ -59,6 +60,8 @@ class Verdict:
     def line(self) -> str:
         """The verdict in a sentence."""
         head = f"alignment, {self.source}: {self.rows} rows"
+        if not self.judged and self.rows < _SMALL:
+            return f"{head}, too few to be judged"
         if not self.judged:
             return f"{head}, none could be judged, as texts and captions share no vocabulary (another language?)"
         rates = (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.errors import ConfigurationError
+from laclip_aug.exchange.joins import joined
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.objects import jsonl_rows
 from laclip_aug.exchange.places import kind_of
@@ -45,16 +47,7 @@ def columns(
         if not isinstance(caption, str):
             log.reject("not-text", place)
             continue
-        rewrites, rejections = [], []
-        for cell, source in zip(cells, rewrite_keys.values(), strict=True):
-            for item in cell if isinstance(cell, list) else [cell]:
-                text = item.get("text") if isinstance(item, dict) else item
-                if isinstance(text, str):
-                    rewrites.append(
-                        Rewrite(str(item.get("source", source)) if isinstance(item, dict) else source, text)
-                    )
-                else:
-                    rejections.append(Rejection(source, "missing" if text is None else "not-text"))
+        rewrites, rejections = _texts(cells, list(rewrite_keys.values()))
         yield Outcome(caption, tuple(rewrites), tuple(rejections), image=image)
 
 
@@ -63,6 +56,40 @@ def _image(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) and value != MISSING else ""
+
+
+def joined_columns(
+    files: Sequence[str],
+    caption_files: Sequence[str],
+    keys: tuple[str, str],
+    caption_keys: Sequence[str],
+    rewrite_keys: Mapping[str, str],
+    log: InputLog,
+    options: InputOptions,
+) -> Iterator[Outcome]:
+    """As :func:`columns`, but with the captions in files of their own, joined by the key whose columns are ``keys``."""
+    aside = InputLog(rejections=log.rejections, examples=log.examples, advice=log.advice)
+    there = replace(options, format=None)
+    captions = (row for file in caption_files for row in _table(file, [[keys[1]], caption_keys], aside, there))
+    wanted = [[keys[0]], *([key] for key in rewrite_keys)]
+    texts = (row for file in files for row in _table(file, wanted, log, options))
+    sources = list(rewrite_keys.values())
+    for caption, cells in joined(captions, texts, log):
+        rewrites, rejections = _texts(cells, sources)
+        yield Outcome(caption, tuple(rewrites), tuple(rejections))
+
+
+def _texts(cells: Iterable[Any], sources: Iterable[str]) -> tuple[list[Rewrite], list[Rejection]]:
+    """The texts in the cells of a row, one of each source or a list."""
+    rewrites, rejections = [], []
+    for cell, source in zip(cells, sources, strict=True):
+        for item in cell if isinstance(cell, list) else [cell]:
+            text = item.get("text") if isinstance(item, dict) else item
+            if isinstance(text, str):
+                rewrites.append(Rewrite(str(item.get("source", source)) if isinstance(item, dict) else source, text))
+            else:
+                rejections.append(Rejection(source, "missing" if text is None else "not-text"))
+    return rewrites, rejections
 
 
 def lists(file: str, key: str, source: str, log: InputLog, options: InputOptions) -> Iterator[Outcome]:
@@ -144,7 +171,7 @@ def _table(
     def choose(there: Sequence[str]) -> Sequence[str]:
         options = [
             "--csv-caption-key",
-            *["its option (--rewrite-key, --group-key, --index-key, --list-key)"] * len(keys),
+            *["its option (--rewrite-key, --group-key, --index-key, --list-key, --join)"] * len(keys),
         ]
         chosen = [chooser(file, names, option)(there)[0] for names, option in zip(keys, options, strict=False)]
         if len(set(chosen)) != len(chosen):
@@ -166,7 +193,8 @@ def _tar_table(
     """Samples of a webdataset tar as rows: a caption as the trainer finds it, fields of ``.json`` and other members."""
     wanted = [key for candidates in keys for key in candidates if list(candidates) != list(CAPTION_KEYS)]
     found = False
-    for place, row in tar_rows(file, log, options.text_keys, wanted):
+    captions = options.text_keys if any(list(candidates) == list(CAPTION_KEYS) for candidates in keys) else None
+    for place, row in tar_rows(file, log, captions, wanted):
         values = [row[""] if list(candidates) == list(CAPTION_KEYS) else row.get(candidates[0]) for candidates in keys]
         if not found and all(value is None for value in values[1:]):
             log.reject("missing-key", f"{place} has no {' or '.join(wanted)}")

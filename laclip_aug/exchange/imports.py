@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from laclip_aug.augmenter import Outcome
@@ -12,10 +12,12 @@ from laclip_aug.exchange import forms
 from laclip_aug.exchange.addresses import is_address
 from laclip_aug.exchange.export import IMAGE_KEY
 from laclip_aug.exchange.exported import exported, is_export, keyed_by_image, sources_of
+from laclip_aug.exchange.joins import join_key
 from laclip_aug.exchange.lines_form import lines
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import expand, kind_of, size_of
 from laclip_aug.exchange.readers import CAPTION_KEYS, MISSING, InputOptions, nothing_in
+from laclip_aug.exchange.sets import columns_of, recognise
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,10 @@ class ImportForm:
     """Where an input has its rewrites; at most one of ``rewrite_keys``, ``group_key``, ``list_key`` and ``lines``.
 
     ``image_key`` is the column of the images' keys, by which records are found instead of by their captions.
-    ``sources`` names what made the texts: one per rewrite key, one for groups and lists, none for lines, whose items
-    are ``"source=file"``. None of all these means what ``export`` wrote, or a column ``rewrites``.
+    ``captions`` are files of captions, where the texts' own have none, and ``join`` the column by which they belong
+    together, ``"uid"`` or ``"uid=id"``. ``sources`` names what made the texts: one per rewrite key, one for groups and
+    lists, none for lines, whose items are ``"source=file"``. None of all these means what ``export`` wrote, a published
+    set (:mod:`laclip_aug.exchange.sets`), or a column ``rewrites``.
     """
 
     rewrite_keys: tuple[str, ...] = ()
@@ -32,6 +36,8 @@ class ImportForm:
     index_key: str | None = None
     list_key: str | None = None
     lines: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
+    join: str | None = None
     sources: tuple[str, ...] = ()
     image_key: str | None = None
 
@@ -60,13 +66,23 @@ def open_import(inputs: str | Path | Sequence[str], form: ImportForm, options: I
     """
     files = expand([str(inputs)] if isinstance(inputs, str | Path) else inputs)
     options, log = options or InputOptions(), InputLog()
+    form, options, said = recognise(form, files, options)
+    log.audit += [said] if said else []
+    caption_files, keys = _join(form, files, options, log)
     name, sources = _plan(form, files)
     sizes = [size_of(file) for file in files]
     log.bytes_total = sum(sizes) if all(sizes) and not form.lines else 0
 
     def records() -> Iterator[Outcome]:
         found = False
-        for file, size in zip(files, sizes, strict=True):
+        if keys:
+            columns = dict(zip(form.rewrite_keys, sources, strict=True))
+            for record in forms.joined_columns(
+                files, caption_files, keys, _caption_keys(options), columns, log, options
+            ):
+                found = True
+                yield record
+        for file, size in [] if keys else zip(files, sizes, strict=True):
             for record in _records(name, file, form, sources, options, log):
                 found = found or record.caption != MISSING
                 yield record
@@ -85,6 +101,27 @@ def open_import(inputs: str | Path | Sequence[str], form: ImportForm, options: I
     return Import(name, tuple(sources), records(), files, log, image_key)
 
 
+def _join(
+    form: ImportForm, files: list[str], options: InputOptions, log: InputLog
+) -> tuple[list[str], tuple[str, str] | None]:
+    """The files of captions, and the names of the key by which texts are joined with them, if they are."""
+    if not form.captions:
+        if form.join:
+            raise ConfigurationError("--join goes with --captions FILE, the file that has the captions; give both")
+        return [], None
+    if not form.rewrite_keys:
+        raise ConfigurationError("--captions goes with --rewrite-key; name the column of texts in INPUT")
+    caption_files = expand(form.captions)
+    there = replace(options, format=None)
+    keys = join_key(form.join, *(columns_of(at[0], how) for at, how in ((files, options), (caption_files, there))))
+    log.audit.append(f"joined by {keys[0]}" + (f" = {keys[1]}" if keys[0] != keys[1] else ""))
+    return caption_files, keys
+
+
+def _caption_keys(options: InputOptions) -> Sequence[str]:
+    return [options.caption_key] if options.caption_key else CAPTION_KEYS
+
+
 def _plan(form: ImportForm, files: list[str]) -> tuple[str, list[str]]:
     """The form's name for the manifest, and its sources."""
     given = {"--rewrite-key": form.rewrite_keys, "--group-key": form.group_key, "--list-key": form.list_key}
@@ -94,7 +131,7 @@ def _plan(form: ImportForm, files: list[str]) -> tuple[str, list[str]]:
     if form.index_key and not form.group_key:
         raise ConfigurationError("--index-key goes with --group-key; give both")
     sources = list(form.sources)
-    if form.image_key and (form.group_key or form.list_key or form.lines):
+    if form.image_key and (form.group_key or form.list_key or form.lines or form.captions):
         raise ConfigurationError("--image-key goes with --rewrite-key alone; leave it out, or name columns of rewrites")
     if form.lines:
         if len(files) > 1 or sources:
@@ -127,7 +164,7 @@ def _records(
         return lines(file, line_files(form), log)
     if form.list_key:
         return forms.lists(file, form.list_key, sources[0], log, options)
-    caption_keys = [options.caption_key] if options.caption_key else CAPTION_KEYS
+    caption_keys = _caption_keys(options)
     if form.group_key:
         return forms.groups(file, form.group_key, caption_keys, form.index_key, sources[0], log, options)
     keys = dict(zip(form.rewrite_keys, sources, strict=True)) if form.rewrite_keys else {"rewrites": sources[0]}

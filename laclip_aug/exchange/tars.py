@@ -168,18 +168,31 @@ def tar_captions(file: str, log: InputLog, keys: TextKeys | None = None) -> Iter
             yield place, caption
 
 
-def tar_rows(file: str, log: InputLog, keys: TextKeys, wanted: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def tar_rows(
+    file: str, log: InputLog, keys: TextKeys | None, wanted: Sequence[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """(place, columns) of each sample as a row of a table.
 
-    Its columns are the fields of its ``.json`` member, the endings in ``wanted``, and ``""``, its caption. Rejections
-    are those of :func:`tar_captions`.
+    Its columns are the fields of its ``.json`` member, the endings in ``wanted``, and ``""``, its caption, unless
+    ``keys`` is ``None``. ``syn.json:syn_text`` in ``wanted`` is a field of another member. Rejections are those of
+    :func:`tar_captions`.
     """
-    for place, sample in tar_samples(file, log, (*keys.endings, "json", *wanted)):
+    members = [key.partition(":")[0] for key in wanted]
+    for place, sample in tar_samples(file, log, (*(keys.endings if keys else ()), "json", *members)):
         log.rows += 1
         row = json_fields(sample.get("json", b"")) or {}
-        for ending in wanted:
-            if ending in sample:
-                row[ending] = sample[ending].decode("utf-8", "surrogateescape")
+        for key, ending in zip(wanted, members, strict=True):
+            if ending not in sample:
+                continue
+            if ending == key:
+                row[key] = sample[ending].decode("utf-8", "surrogateescape")
+            elif (fields := json_fields(sample[ending])) is None:
+                log.reject("malformed-json", f"{place} (.{ending})")
+            else:
+                row[key] = fields.get(key.partition(":")[2])
+        if keys is None:
+            yield place, row
+            continue
         captions, reason = keys.captions(sample)
         if reason:
             log.reject(reason, f"{place} ({_has(sample, keys)})", _advice(sample, keys))

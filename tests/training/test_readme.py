@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.exchange import test_sets as sets
+
 from .conftest import Dataset
 from .upstream import KNOWS_DIRECTORIES
 
@@ -81,8 +83,24 @@ def test_the_quick_start_runs_as_printed(folder: Path, dataset: Dataset) -> None
         assert (folder / "logs" / f"run-{number}" / "checkpoints" / "epoch_1.pt").stat().st_size > 0
 
 
+def published(folder: Path) -> None:
+    """A row or two of each published set, in its own form."""
+    for name in ("recap", "pixelprose", "capsfusion", "datacompdr", "datacomp"):
+        (folder / "data" / name).mkdir(parents=True)
+    (folder / "cc3m_original.csv").write_text("1.jpg,a red dog\n2.jpg,a cat\n")
+    for strategy in ("chatgpt", "bard"):
+        (folder / f"cc3m_{strategy}.txt").write_text("a dog that is red\nthe grey cat\n")
+    sets.parquet(folder / "data" / "recap" / "0.parquet", sets.RECAP)
+    sets.parquet(folder / "data" / "pixelprose" / "0.parquet", sets.PIXELPROSE)
+    sets.parquet(folder / "data" / "capsfusion" / "0.parquet", sets.CAPSFUSION)
+    (folder / "dreamlip.csv").write_text(sets.DREAMLIP)
+    sets.tar(folder / "data" / "datacompdr" / "0.tar", [sets.datacompdr(0, "d6", ["a white computer"])])
+    sets.parquet(folder / "data" / "datacomp" / "0.parquet", {"uid": ["d6"], "text": ["Apple iMac 24"]})
+
+
 def test_the_commands_of_the_table_run_as_printed(folder: Path) -> None:
     (folder / "pairs.jsonl").write_text('{"raw": "a red dog", "fused": "a red dog on grass"}\n')
+    published(folder)
     commands = table()
     assert {tuple(line.split()[1:3]) for line in commands} >= {
         ("cache", "import"),
