@@ -34,6 +34,7 @@ _CHARS = 2000
 _VOCABULARY = 200_000
 _BLOCK = 64
 _SMALL = 500
+_PART = 0.05
 _USED = 3
 """A word counts as used by a side from this number of its texts on."""
 
@@ -120,7 +121,9 @@ class SourceAudit:
         judged, own, far = self.judged, self._rate(0), self._far / max(1, self.judged)
         error = math.sqrt((own * (1 - own) + far * (1 - far)) / max(1, judged)) + 1 / max(1, judged)
         related = None
-        if judged >= FEW and own - far > 5 * error:
+        if judged < _PART * self.rows:
+            pass  # a few rows of a language that is not the others'
+        elif judged >= FEW and own - far > 5 * error:
             related = True
         elif judged >= FEW and own - far + 3 * error < 0.1 and far < 0.3:
             related = False
