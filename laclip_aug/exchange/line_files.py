@@ -19,6 +19,7 @@ from typing import IO
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange.beside import Beside
 from laclip_aug.exchange.files import write_new
+from laclip_aug.exchange.lines import text_lines
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import open_bytes
 from laclip_aug.exchange.readers import CAPTION_KEYS, InputOptions, chooser, table_rows
@@ -40,21 +41,24 @@ def write_lines(
     A line break within a text becomes a space, and is counted as ``line-break``.
 
     Args:
-        file: a table of images and captions; a CSV of two columns without a header too.
+        file: a table of images and captions, a CSV of two columns without a header too; or a text file with a caption
+            a line, as RedCaps' were released, of which a text file is written in the place of the CSV.
         image_key: its column of images; ``None`` tries ``IMAGE_KEYS``.
 
     Raises:
         InputError: it has no such columns, or cannot be read.
         CacheError: a file cannot be written. A kill leaves whole files only, the CSV last of all.
     """
+    text_file = kind == "text"
     rows, number = _pairs(file, kind, options, image_key, beside.log), 0
     paths = {name: _named(pattern, name) for name in beside.places}
-    if len(set(paths.values())) < len(paths):
+    original = _named(pattern, ORIGINAL) if text_file else _named(pattern, ORIGINAL).with_suffix(".csv")
+    if len({original, *paths.values()}) <= len(paths):
         raise ConfigurationError(
-            f"two sources of {', '.join(beside.sources)} would be one file; name a .csv or .jsonl instead"
+            f"two of {', '.join([*beside.sources, ORIGINAL])} would be one file; name a .csv or .jsonl instead"
         )
     with ExitStack() as stack:
-        table = stack.enter_context(write_new(_named(pattern, ORIGINAL).with_suffix(".csv")))
+        table = stack.enter_context(write_new(original))
         files = {name: stack.enter_context(write_new(path)) for name, path in paths.items()}
         for where, image, caption in rows:
             number += 1
@@ -63,7 +67,8 @@ def write_lines(
                 if text is not None and line != text:
                     beside.log.reject("line-break", where, "A text file has one line a text: they became spaces")
                 files[name].write(line.encode() + b"\n")
-            table.write(_csv_line([image, "" if caption is None else caption]))
+            said = "" if caption is None else caption
+            table.write(said.encode() + b"\n" if text_file else _csv_line([image, said]))
     return number
 
 
@@ -81,6 +86,9 @@ def _pairs(
     file: str, kind: str, options: InputOptions, image_key: str | None, log: InputLog
 ) -> Iterator[tuple[str, str, str | None]]:
     """(place, image, caption) of each row."""
+    if kind == "text":
+        yield from ((place, "", line) for place, line in text_lines(file, log))
+        return
     captions = [options.caption_key] if options.caption_key else CAPTION_KEYS
     if kind == "csv" and not options.caption_key and _is_headerless(file, log):
         yield from _headerless_rows(file, log)

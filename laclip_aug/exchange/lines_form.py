@@ -56,7 +56,7 @@ def joined_lines(file: str, text_files: Mapping[str, str], log: InputLog) -> Ite
             rewrites, rejections = [], []
             for source, line in zip(text_files, raw, strict=True):
                 try:
-                    text = line.decode("utf-8").strip()
+                    text = line.decode("utf-8").removesuffix("\n").removesuffix("\r")
                 except UnicodeDecodeError:
                     rejections.append(Rejection(source, "invalid-utf8", line.decode("utf-8", "backslashreplace")))
                     continue

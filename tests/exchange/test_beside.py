@@ -58,7 +58,7 @@ def test_lines_as_released_with_the_paper_come_back_unchanged(tmp_path):
     ]
     with (tmp_path / "in.csv").open("w", newline="") as table:
         csv.writer(table, lineterminator="\n").writerows(rows)
-    gpt = "a dog that runs\ncat\na dog that runs\n一只 狗\n"
+    gpt = " a dog that runs \ncat\n a dog that runs \n一只 狗\n"
     bard = "the dog runs\n\nthe dog runs\n狗 跑\n"  # the last is the caption itself
     (tmp_path / "gpt.txt").write_text(gpt)
     (tmp_path / "bard.txt").write_text(bard)
@@ -93,6 +93,20 @@ def test_lines_for_a_table_with_a_header(tmp_path, cache):
     text = "\n".join(said)
     assert "chatgpt: 2" in text and "refused, line-break: 1" in text
     assert f"refused, not-in-cache: 1, for example {table}: row 2" in text and "refused, missing: 1" in text
+
+
+def test_lines_for_a_text_file_of_captions(tmp_path, cache):
+    (tmp_path / "in.txt").write_text("a cat\n\nan unknown one\na dog runs\n")
+    export_beside(cache, str(tmp_path / "rc-{source}.txt"), [str(tmp_path / "in.txt")])
+    assert (tmp_path / "rc-original.txt").read_bytes() == (tmp_path / "in.txt").read_bytes()
+    assert (tmp_path / "rc-chatgpt.txt").read_text() == "the cat sits\n\n\na dog is running fast\n"
+    lines = tuple(f"{s}={tmp_path / f'rc-{s}.txt'}" for s in ("chatgpt", "bard"))
+    import_cache(tmp_path / "rc-original.txt", tmp_path / "second", ImportForm(lines=lines))
+    assert CaptionCache(tmp_path / "second").get("a cat") == (Rewrite("chatgpt", "the cat sits"),)
+    same = cache_of(tmp_path / "same", {"a cat": {"original": ["the cat"]}}, ["original"])
+    with pytest.raises(ConfigurationError, match="would be one file"):
+        export_beside(same, str(tmp_path / "x-{source}.txt"), [str(tmp_path / "in.txt")])
+    assert not list(tmp_path.glob("x-*"))
 
 
 def test_a_header_is_no_row_of_the_form_without_one(tmp_path, cache):
