@@ -239,7 +239,8 @@ def test_a_first_import_that_fails_refuses_no_other(tmp_path, capsys, end):
         os.mkfifo(tmp_path / "slow.jsonl")
         arguments = [tmp_path / "slow.jsonl", "--rewrite-key", "long", "--cache", cache]
         pipe = os.open(tmp_path / "slow.jsonl", os.O_RDWR)  # both ends, so that nothing waits for the child
-        with subprocess.Popen([*command, *arguments]) as child:
+        heeding = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - a background job ignores it
+        with subprocess.Popen([*command, *arguments], preexec_fn=heeding) as child:
             os.write(pipe, rows.encode())
             while not (cache / "lock").exists():
                 assert child.poll() is None
