@@ -29,9 +29,17 @@ NAMES = {
     ("laclip", "llm"): "small LLM (SmolLM2, tuned), default gate",
     ("laclip", "ungated"): "the same without gate",
     ("laclip", "human"): "human captions",
+    ("laclip-mt", "llm"): "small LLM, all texts at once (`laclip-mt`)",
+    ("laclip-mt", "human"): "human captions, all at once (`laclip-mt`)",
 }
 Figures = dict[Cell, dict[str, float]]
-SHORT = ("text → image R@5", "text → image R@10", "image → text R@10", "CIFAR-10 linear probe")
+SHORT = (
+    "text → image R@5",
+    "text → image R@10",
+    "image → text R@10",
+    "ImageNet groups zero-shot",
+    "CIFAR-10 linear probe",
+)
 
 
 def by_arm(found: Figures, shown: str) -> dict[tuple[str, str, int], dict[int, float]]:
