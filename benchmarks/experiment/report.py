@@ -52,7 +52,10 @@ def by_arm(found: Figures, shown: str) -> dict[tuple[str, str, int], dict[int, f
 
 
 def readme_table(found: Figures) -> str:
-    """The main arms: mean ± deviation over seeds, and the difference to none by seed with its interval."""
+    """The main arms: mean ± deviation over seeds, and the difference to none by seed with its interval.
+
+    The number of seeds stands behind a figure that fewer runs have than the first one.
+    """
     shown = SHORT
     columns = {name: by_arm(found, name) for name in shown}
     lines = [["texts", "seeds", *shown, f"{shown[0]}: more than none (95%)"]]
@@ -62,7 +65,8 @@ def readme_table(found: Figures) -> str:
             arms = {arm: values for arm, values in columns[figure].items() if arm[:2] == (mode, cache)}
             values = arms[max(arms, key=lambda arm: arm[2])] if arms else {}
             row[1] = row[1] or str(len(values) or "")
-            row.append(spread(list(values.values())))
+            fewer = f" ({len(values)})" if values and str(len(values)) != row[1] else ""
+            row.append(spread(list(values.values())) + fewer)
         base = columns[shown[0]].get(("none", "", 0), {})
         mine = {arm: values for arm, values in columns[shown[0]].items() if arm[:2] == (mode, cache)}
         difference = paired(mine[max(mine, key=lambda arm: arm[2])], base) if mine and mode != "none" else None
