@@ -37,8 +37,14 @@ def kept(folder: Path = RESULTS) -> list[Run]:
 
 
 def collect(out: Path, folder: Path = RESULTS) -> int:
-    """Keep the finished runs in ``out``; returns how many there are now. A run that is kept already stays as it is."""
-    runs = {(run["name"], run["epochs"]): run for run in [*finished(out), *kept(folder)]}
+    """Keep the finished runs in ``out``; returns how many there are now. A run that is kept already stays as it is,
+    unless it has fewer tests.
+    """
+    runs: dict[tuple[str, int], Run] = {}
+    for run in [*kept(folder), *finished(out)]:
+        before = runs.get((run["name"], run["epochs"]))
+        if before is None or len(run["results"]) > len(before["results"]):
+            runs[run["name"], run["epochs"]] = run
     lines = [json.dumps(runs[key], sort_keys=True) for key in sorted(runs)]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RUNS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
