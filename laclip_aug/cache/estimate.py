@@ -1,6 +1,7 @@
 """What a build would take, from a few hundred captions made by the real engine and stored in a cache for a moment.
 
-Two samples of different size are made. The engine starts with the first, so the second, larger one tells the time of a
+Samples of growing size are made, until one took a few seconds: what passes in less says little of a machine, and small
+batches are not what a build makes. The engine starts with the first, so the last and largest tells the time of a
 caption, and what the first took beyond that is counted once. Files have heads: a caption takes the difference of the
 two sizes over that of the numbers of captions.
 """
@@ -28,7 +29,9 @@ from laclip_aug.errors import ConfigurationError
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.readers import CaptionInput, InputOptions
 
-_SMALL = 4  # the first sample is so many times smaller
+_SMALL = 4  # the first sample is so many times smaller, and each that follows the second so many times larger
+_SECONDS = 8.0  # that the last of them takes, unless all that is asked for is made
+_MOST = 16  # times the captions asked for, at most
 _BUSY = 1.3  # an engine with a thread a core makes about 1
 
 
@@ -88,7 +91,8 @@ def estimate(
 ) -> Estimate:
     """Read all of ``inputs``, make a sample of what the cache in ``directory`` lacks, and reckon the rest.
 
-    The sample is that of the least keys, which are hashes: it depends on the captions alone.
+    ``sample`` captions are made, and more where these take no time. They are those of the least keys, which are
+    hashes: the order depends on the captions alone.
 
     Raises:
         ConfigurationError: nothing is left to make, or the sample is smaller than 8.
@@ -100,31 +104,42 @@ def estimate(
     n = len(augmenter.sources) if n is None else n
     config = Config.of(augmenter, seed, n)
     started = time.monotonic()
-    count, chosen = _drawn(captions, directory, max_caption_chars, part, sample)
+    count, chosen = _drawn(captions, directory, max_caption_chars, part, _MOST * sample)
     reading = time.monotonic() - started
     if not chosen:
         raise ConfigurationError(f"nothing is left to make of {captions.log.rows} rows; {directory} has all of it")
-    small = max(1, len(chosen) // _SMALL)
-    first = _made(chosen[:small], augmenter, config, max_caption_chars)
-    second = _made(chosen[small:], augmenter, config, max_caption_chars)
-    rest = len(chosen) - small
-    each = second.seconds / rest if rest else first.seconds / small
-    size = (second.bytes - first.bytes) / (rest - small) if rest > small else (first.bytes + second.bytes) / len(chosen)
-    once = max(0.0, first.seconds - small * each), max(0.0, first.bytes - small * size)
-    tokens = (first.tokens + second.tokens) / len(chosen)
-    tries = first.tries + second.tries
+    made: list[_Made] = []
+    for some in _growing(chosen, sample):
+        made.append(_made(some, augmenter, config, max_caption_chars))
+        if len(made) > 1 and made[-1].seconds >= _SECONDS:
+            break
+    first, last = made[0], made[-1]
+    tried = sum(one.captions for one in made)
+    each = last.seconds / last.captions
+    more = last.captions - first.captions
+    size = (last.bytes - first.bytes) / more if more > 0 else sum(one.bytes for one in made) / tried
+    once = max(0.0, first.seconds - first.captions * each), max(0.0, first.bytes - first.captions * size)
+    tries = sum(one.tries for one in made)
     return Estimate(
         captions.log.rows,
         count,
-        len(chosen),
+        tried,
         reading + once[0] + count * each,
-        count * tokens,
+        count * sum(one.tokens for one in made) / tried,
         once[1] + count * size,
-        (first.accepted + second.accepted) / max(1, tries),
-        first.failed + second.failed,
+        sum(one.accepted for one in made) / max(1, tries),
+        sum(one.failed for one in made),
         os.getloadavg()[0] / (os.cpu_count() or 1),
         captions.log,
     )
+
+
+def _growing(chosen: list[str], sample: int) -> Iterator[list[str]]:
+    """``chosen`` in parts: a small one, the rest of ``sample``, and parts that grow."""
+    at, size = 0, max(1, min(sample, len(chosen)) // _SMALL)
+    while at < len(chosen):
+        yield chosen[at : at + size]
+        at, size = at + size, sample - size if at == 0 else size * _SMALL
 
 
 def _drawn(
@@ -146,6 +161,7 @@ def _drawn(
 
 @dataclass(frozen=True)
 class _Made:
+    captions: int
     seconds: float
     bytes: int
     tokens: int
@@ -169,7 +185,7 @@ def _made(chosen: list[str], augmenter: CaptionAugmenter, config: Config, max_ch
         size = sum(file.stat().st_size for file in place.iterdir())
         counts, accepted = report.cache, sum(report.cache.rewrites.values())
         tries = accepted + sum(counts.rejections.values())
-        return _Made(seconds, size, counts.tokens, accepted, tries, sum(report.failed.values()))
+        return _Made(len(chosen), seconds, size, counts.tokens, accepted, tries, sum(report.failed.values()))
 
 
 def _asked(run: Run, chosen: list[str]) -> Iterator[str]:

@@ -79,7 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
         nargs="?",
         const=SAMPLE,
         metavar="N",
-        help=f"make N captions ({SAMPLE}), store nothing, and say what time, disk and tokens all of them would take",
+        help=f"make N captions ({SAMPLE}), more if that takes only seconds, store nothing, and say what time, disk and "
+        "tokens all of them would take",
     )
     parser.add_argument(
         "--price-per-hour", type=float, metavar="PRICE", help="with --dry-run: of this machine, for the cost of all"
@@ -192,7 +193,7 @@ def run(args: argparse.Namespace) -> int:
 def _on_ray(args: argparse.Namespace) -> int:
     from functools import partial
 
-    from laclip_aug.cluster.build import PARTS_OF_A_WORKER, build_on_cluster
+    from laclip_aug.cluster.build import build_on_cluster
     from laclip_aug.cluster.ray import RayCluster
     from laclip_aug.cluster.worker import Work
     from laclip_aug.errors import ConfigurationError
@@ -208,7 +209,6 @@ def _on_ray(args: argparse.Namespace) -> int:
             tuple(args.input),
             str(local_directory(args.directory)),
             str(Path.cwd()),
-            PARTS_OF_A_WORKER * cluster.workers,
             args.n,
             args.seed,
             input_options(args),

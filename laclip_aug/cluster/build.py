@@ -7,8 +7,9 @@ beside them; a driver that is killed and started again finds both, and each part
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from laclip_aug.augmenter import CaptionAugmenter
@@ -21,9 +22,12 @@ from laclip_aug.cluster.ray import RayCluster
 from laclip_aug.cluster.worker import Work, folder_of
 from laclip_aug.errors import CacheError, CacheFormatError, InputError
 from laclip_aug.exchange.files import replace_file
+from laclip_aug.exchange.readers import CaptionInput
 
-PARTS_OF_A_WORKER = 4
+_PARTS_OF_A_WORKER = 4
 """Each part reads the whole input, and the last ones to end leave workers idle: few parts against many."""
+_LEAST_ROWS = 2000
+"""Of a part, where each worker has one: as a part ends fewer and fewer captions are rewritten at once."""
 _PLAN = "plan.json"
 
 
@@ -71,7 +75,8 @@ def build_on_cluster(
 
     Args:
         make: makes the augmenter, on each worker; Ray carries it there.
-        work: what to build; the number of parts of an earlier run takes the place of ``work.parts``.
+        work: what to build. Without ``work.parts`` there are as many as an earlier run had, else four for each worker,
+            or fewer where a part would have under 2,000 rows.
         progress: as of :func:`~laclip_aug.cache.build.build_cache`; one bar for all workers.
 
     Raises:
@@ -81,7 +86,7 @@ def build_on_cluster(
     target = Path(work.home) / work.directory
     folder = folder_of(target)
     with writer_lock(folder):
-        work = replace(work, parts=_planned(work.parts, folder, target))
+        work = replace(work, parts=_planned(work, cluster.workers, folder, target))
         driver = Driver(cluster, make, work, Progress(progress))
         try:
             driver.run()
@@ -95,8 +100,8 @@ def build_on_cluster(
     return ClusterReport(folder, work.parts, min(cluster.workers, work.parts), driver.tally, merged)
 
 
-def _planned(parts: int, folder: Path, target: Path) -> int:
-    """The number of parts that an earlier run wrote down, or ``parts``, which is written down now."""
+def _planned(work: Work, workers: int, folder: Path, target: Path) -> int:
+    """The number of parts that an earlier run wrote down, or one that suits the input, which is written down now."""
     path = folder / _PLAN
     if path.is_file():
         try:
@@ -111,5 +116,12 @@ def _planned(parts: int, folder: Path, target: Path) -> int:
             f"{target} holds a cache, and {folder} with its parts is not there; build into another directory, and "
             "merge both with laclip-aug cache merge"
         )
+    parts = work.parts or _parts_for(CaptionInput(work.inputs, work.options), workers)
     replace_file(path, json.dumps({"parts": parts}).encode())
     return parts
+
+
+def _parts_for(captions: Iterable[str], workers: int) -> int:
+    most = _PARTS_OF_A_WORKER * workers
+    rows = sum(1 for _ in islice(captions, most * _LEAST_ROWS))
+    return max(workers, rows // _LEAST_ROWS)

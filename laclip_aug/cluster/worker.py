@@ -26,19 +26,19 @@ class Work:
 
     Args:
         home: where relative paths start, on every machine.
-        parts: how many there are.
+        parts: how many there are; 0 until the driver has chosen.
     """
 
     inputs: tuple[str, ...]
     directory: str
     home: str
-    parts: int
     n: int | None
     seed: int
     options: InputOptions
     max_caption_chars: int
     shard_rows: int
     allow_mixed: bool
+    parts: int = 0
 
     def place(self, part: int) -> Path:
         """The cache of a part."""

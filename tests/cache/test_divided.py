@@ -219,7 +219,8 @@ def test_an_estimate_is_of_what_is_left(tmp_path: Path, capsys: pytest.CaptureFi
     build_cache(table(tmp_path / "some.txt", captions[:300]), tmp_path / "c", ShoutAugmenter(), progress=False)
     held = {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()}
     found = estimate([str(inputs)], tmp_path / "c", ShoutAugmenter(), sample=200)
-    assert (found.rows, found.captions, found.sample, found.failed) == (902, 600, 200, 0)
+    counts = found.rows, found.captions, found.sample, found.failed
+    assert counts == (902, 600, 600, 0)  # all that is left takes no time
     assert found.tokens == 600 * 6  # three a text
     assert found.acceptance == 1
     assert {path.name: path.read_bytes() for path in (tmp_path / "c").iterdir()} == held

@@ -33,6 +33,12 @@ def start(folder: Path, environment: dict[str, str], *words: str) -> subprocess.
     return subprocess.Popen(argv, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
+def eight_parts(folder: Path) -> None:
+    """Have the next run make eight parts of its few captions, as it would of 16,000 on two workers."""
+    (folder / "out.parts").mkdir()
+    (folder / "out.parts" / "plan.json").write_text('{"parts": 8}')
+
+
 def said(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Its exit status, and all that it printed."""
     out, err = process.communicate(timeout=600)
@@ -130,6 +136,7 @@ def test_a_killed_worker_a_killed_driver_and_a_read_only_part(
     tmp_path: Path, plugin_environment: dict[str, str], whole: Path
 ) -> None:
     (tmp_path / "in.txt").write_text("\n".join(CAPTIONS) + "\n")
+    eight_parts(tmp_path)
     slow = [*RAY, "--option", "delay=0.1", "--shard-rows", "4"]
     driver = start(tmp_path, plugin_environment, *slow)
     wait_for(lambda: len(workers_of(driver.pid)) == 2 and stored(tmp_path))
@@ -154,7 +161,6 @@ def test_a_killed_worker_a_killed_driver_and_a_read_only_part(
     assert verify_cache(tmp_path / "out", progress=False) == ([], [])
     (read,) = read_manifest(tmp_path / "out").inputs.values()
     assert read["rows"] == 160
-    assert json.loads((tmp_path / "out.parts" / "plan.json").read_text()) == {"parts": 8}
 
     # More captions later, on another number of workers: only what is new is made.
     (tmp_path / "in.txt").write_text("\n".join([*CAPTIONS, "something new", "x" * 5000]) + "\n")
@@ -195,6 +201,7 @@ def test_a_lost_machine(tmp_path: Path, plugin_environment: dict[str, str], whol
         assert code == 0, text
         assert "workers that died and were replaced: 1;" in text  # there is no room for another, and none is waited for
         assert content(tmp_path / "out") == content(whole)
+        assert json.loads((tmp_path / "out.parts" / "plan.json").read_text()) == {"parts": 2}  # one for each worker
     finally:
         for machine in machines:
             with suppress(ProcessLookupError):
@@ -202,10 +209,20 @@ def test_a_lost_machine(tmp_path: Path, plugin_environment: dict[str, str], whol
             machine.wait()
 
 
+def test_more_captions_are_more_parts(tmp_path: Path, plugin_environment: dict[str, str]) -> None:
+    """Of 2,000 rows at least, and four for each worker at most."""
+    (tmp_path / "in.txt").write_text("".join(f"a photo of {i} boats\n" for i in range(6100)))
+    code, text = said(start(tmp_path, plugin_environment, "--engine", "ray", "--workers", "1"))
+    assert code == 0, text
+    assert "read 6100 rows: 6100 captions made in 3 parts on 1 workers" in text
+    assert len(content(tmp_path / "out")) == 6100
+
+
 def test_a_caption_that_kills_its_worker_costs_its_part_alone(
     tmp_path: Path, plugin_environment: dict[str, str]
 ) -> None:
     (tmp_path / "in.txt").write_text("\n".join([*CAPTIONS[:40], "a deadly caption"]) + "\n")
+    eight_parts(tmp_path)
     code, text = said(start(tmp_path, plugin_environment, *RAY))
     assert code == 2
     assert "1 of 8 parts were given up: part " in text
