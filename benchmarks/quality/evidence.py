@@ -103,6 +103,12 @@ class Reader:
             "back": back,
         }
 
+    def likelihood(self, caption: str, text: str, strategy: str) -> float:
+        """Mean log-probability of the tokens of ``text`` and its end after ``caption``, in nats."""
+        prompt = self._prompt(shown_caption(caption), embedded.WORDS[strategy])
+        found = self._read(prompt, self._ids(f" {text.strip()}<|im_end|>"))["lp"]
+        return sum(found) / len(found)
+
     def _prompt(self, source: str, word: str) -> Ids:
         lead = " " + source if source else ""
         return self._ids(f"<|im_start|>{lead}<|im_end|> {word}")
