@@ -72,7 +72,7 @@ class Reader:
         if file is None:
             raise SystemExit("the merged model cannot be kept; free some space in the cache directory")
         folder, name = file[0].parent, file[0].name
-        self._model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32).eval()
+        self.model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
         self._ids: Callable[[str], Ids] = lambda text: tokenizer(text, add_special_tokens=False).input_ids
         self._piece: Callable[[int], str] = lambda token: tokenizer.decode([token])
@@ -109,13 +109,18 @@ class Reader:
         found = self._read(prompt, self._ids(f" {text.strip()}<|im_end|>"))["lp"]
         return sum(found) / len(found)
 
+    def written(self, row: dict[str, Any]) -> Ids:
+        """The tokens that the engine has read and made when the text ends."""
+        prompt = self._prompt(shown_caption(row["caption"]), embedded.WORDS[row["strategy"]])
+        return [*prompt, *self._ids(f" {row['text'].strip()}<|im_end|>")]
+
     def _prompt(self, source: str, word: str) -> Ids:
         lead = " " + source if source else ""
         return self._ids(f"<|im_start|>{lead}<|im_end|> {word}")
 
     @torch.inference_mode()
     def _read(self, prompt: Ids, text: Ids) -> dict[str, list[float]]:
-        scores = self._model(torch.tensor([prompt + text[:-1]])).logits[0, len(prompt) - 1 :].double()
+        scores = self.model(torch.tensor([prompt + text[:-1]])).logits[0, len(prompt) - 1 :].double()
         scores = scores.log_softmax(dim=-1)  # [text, vocabulary]
         own = scores.gather(1, torch.tensor(text)[:, None])
         found = {
