@@ -31,7 +31,7 @@ def main() -> None:
     reader, rows = Reader(), []
     for line in tqdm(FILE.read_text(encoding="utf-8").splitlines(), "reading", unit=" texts"):
         row = json.loads(line)
-        likelihood = reader.likelihood(row["caption"], row["text"], row["strategy"])
+        likelihood = reader.likelihood(row)
         rows.append(Judged(row["set"], row["caption"], row["text"], "drawn", row["verdict"], likelihood))
     groups = {name: [row for row in rows if row.set == name] for name in sorted({row.set for row in rows})}
     print(f"{len(rows)} texts, {sum(row.true for row in rows)} true\n")

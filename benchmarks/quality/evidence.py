@@ -103,25 +103,33 @@ class Reader:
             "back": back,
         }
 
-    def likelihood(self, caption: str, text: str, strategy: str) -> float:
-        """Mean log-probability of the tokens of ``text`` and its end after ``caption``, in nats."""
-        prompt = self._prompt(shown_caption(caption), embedded.WORDS[strategy])
-        found = self._read(prompt, self._ids(f" {text.strip()}<|im_end|>"))["lp"]
-        return sum(found) / len(found)
+    def likelihood(self, row: dict[str, Any]) -> float:
+        """Mean log-probability of the text's tokens and its end after the caption, in nats."""
+        prompt, text = self._written(row)
+        own = self._scores(prompt, text).gather(1, torch.tensor(text)[:, None])
+        return float(own.mean())
 
     def written(self, row: dict[str, Any]) -> Ids:
         """The tokens that the engine has read and made when the text ends."""
+        prompt, text = self._written(row)
+        return [*prompt, *text]
+
+    def _written(self, row: dict[str, Any]) -> tuple[Ids, Ids]:
         prompt = self._prompt(shown_caption(row["caption"]), embedded.WORDS[row["strategy"]])
-        return [*prompt, *self._ids(f" {row['text'].strip()}<|im_end|>")]
+        return prompt, self._ids(f" {row['text'].strip()}<|im_end|>")
 
     def _prompt(self, source: str, word: str) -> Ids:
         lead = " " + source if source else ""
         return self._ids(f"<|im_start|>{lead}<|im_end|> {word}")
 
     @torch.inference_mode()
+    def _scores(self, prompt: Ids, text: Ids) -> torch.Tensor:
+        """Log-probabilities ``[text, vocabulary]`` of what stands at each place of the text."""
+        read = self.model(torch.tensor([prompt + text[:-1]]), logits_to_keep=len(text))
+        return read.logits[0].double().log_softmax(dim=-1)
+
     def _read(self, prompt: Ids, text: Ids) -> dict[str, list[float]]:
-        scores = self.model(torch.tensor([prompt + text[:-1]])).logits[0, len(prompt) - 1 :].double()
-        scores = scores.log_softmax(dim=-1)  # [text, vocabulary]
+        scores = self._scores(prompt, text)
         own = scores.gather(1, torch.tensor(text)[:, None])
         found = {
             "lp": own[:, 0],

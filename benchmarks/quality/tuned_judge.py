@@ -40,14 +40,19 @@ Row = dict[str, Any]
 def verdicts() -> tuple[list[Row], list[Row]]:
     """Judged rewrites to train on and to measure on, no caption in both."""
     rows = [
-        json.loads(line) for name in ("drawn", "judged") for line in (HERE / f"{name}.jsonl").open(encoding="utf-8")
+        json.loads(line)
+        for name in ("drawn", "judged")
+        for line in (HERE / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     rows = [row for row in rows if reason_against(Candidate(row["caption"], row["text"])) is None]
     return [row for row in rows if not measured(row["caption"])], [row for row in rows if measured(row["caption"])]
 
 
 def measured(caption: str) -> bool:
-    """Whether a caption is of the quarter that is only measured on."""
+    """Whether a caption is of the quarter that is only measured on.
+
+    Not of the half of ``halves.py``, which would leave a judge too few to learn from.
+    """
     return int(hashlib.blake2b(caption.encode(), digest_size=8).hexdigest(), 16) % 4 == 0
 
 
@@ -135,7 +140,7 @@ def main() -> None:
     some = random.Random(args.seed).sample(some, round(args.share * len(some)))
     reader = Reader()
     true = np.array([row["verdict"] for row in shown])
-    likelihood = [reader.likelihood(row["caption"], row["text"], row["strategy"]) for row in tqdm(shown, "reading")]
+    likelihood = [reader.likelihood(row) for row in tqdm(shown, "reading")]
     truth = create_signal("truth").measure([TextPair(row["caption"], row["text"]) for row in shown])
     judge = Judge(reader.model)
     train(judge, [reader.written(row) for row in some], torch.tensor([float(r["verdict"]) for r in some]),

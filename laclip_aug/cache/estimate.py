@@ -113,11 +113,11 @@ def estimate(
         made.append(_made(some, augmenter, config, max_caption_chars))
         if len(made) > 1 and made[-1].seconds >= _SECONDS:
             break
-    first, last = made[0], made[-1]
+    first, most = made[0], max(made, key=lambda one: one.captions)  # the very last may be what was left over
     tried = sum(one.captions for one in made)
-    each = last.seconds / last.captions
-    more = last.captions - first.captions
-    size = (last.bytes - first.bytes) / more if more > 0 else sum(one.bytes for one in made) / tried
+    each = most.seconds / most.captions
+    more = most.captions - first.captions
+    size = (most.bytes - first.bytes) / more if more > 0 else sum(one.bytes for one in made) / tried
     once = max(0.0, first.seconds - first.captions * each), max(0.0, first.bytes - first.captions * size)
     tries = sum(one.tries for one in made)
     return Estimate(

@@ -75,8 +75,7 @@ def build_on_cluster(
 
     Args:
         make: makes the augmenter, on each worker; Ray carries it there.
-        work: what to build. Without ``work.parts`` there are as many as an earlier run had, else four for each worker,
-            or fewer where a part would have under 2,000 rows.
+        work: what to build. There are as many parts as an earlier run had, else :func:`parts_for` says how many.
         progress: as of :func:`~laclip_aug.cache.build.build_cache`; one bar for all workers.
 
     Raises:
@@ -116,12 +115,13 @@ def _planned(work: Work, workers: int, folder: Path, target: Path) -> int:
             f"{target} holds a cache, and {folder} with its parts is not there; build into another directory, and "
             "merge both with laclip-aug cache merge"
         )
-    parts = work.parts or _parts_for(CaptionInput(work.inputs, work.options), workers)
+    parts = parts_for(CaptionInput(work.inputs, work.options), workers)
     replace_file(path, json.dumps({"parts": parts}).encode())
     return parts
 
 
-def _parts_for(captions: Iterable[str], workers: int) -> int:
+def parts_for(captions: Iterable[str], workers: int) -> int:
+    """Parts of at least 2,000 captions, one to four for each worker; reads no more captions than it needs."""
     most = _PARTS_OF_A_WORKER * workers
     rows = sum(1 for _ in islice(captions, most * _LEAST_ROWS))
     return max(workers, rows // _LEAST_ROWS)

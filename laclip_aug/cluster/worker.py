@@ -26,7 +26,7 @@ class Work:
 
     Args:
         home: where relative paths start, on every machine.
-        parts: how many there are; 0 until the driver has chosen.
+        parts: how many there are; the driver chooses it.
     """
 
     inputs: tuple[str, ...]

@@ -213,6 +213,17 @@ def test_a_new_text_that_is_there_already_is_a_duplicate(tmp_path: Path) -> None
         assert [(r.source, r.reason) for r in record.rejections] == [("again", "duplicate")]
 
 
+@pytest.mark.parametrize(("count", "sample"), [(410, 100), (450, 400), (205, 100), (900, 200)])
+def test_a_small_rest_of_the_captions_says_nothing(count: int, sample: int, tmp_path: Path) -> None:
+    """The last sample may be a few captions; what a build takes once would weigh on these as if on each."""
+    captions = [f"{' '.join(CAPTIONS[i % 120].split()[:6])} number {i} in a row" for i in range(count)]
+    inputs = table(tmp_path / "in.txt", captions)
+    build_cache(inputs, tmp_path / "all", ShoutAugmenter(), progress=False)
+    size = sum(path.stat().st_size for path in (tmp_path / "all").iterdir())
+    found = estimate([str(inputs)], tmp_path / "none", ShoutAugmenter(), sample=sample)
+    assert found.bytes == pytest.approx(size, rel=0.03)
+
+
 def test_an_estimate_is_of_what_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     captions = [f"{' '.join(CAPTIONS[i % 120].split()[:6])} number {i} in a row" for i in range(900)]
     inputs = table(tmp_path / "in.txt", [*captions, captions[3], "&nbsp;"])

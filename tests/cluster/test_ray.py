@@ -210,7 +210,6 @@ def test_a_lost_machine(tmp_path: Path, plugin_environment: dict[str, str], whol
 
 
 def test_more_captions_are_more_parts(tmp_path: Path, plugin_environment: dict[str, str]) -> None:
-    """Of 2,000 rows at least, and four for each worker at most."""
     (tmp_path / "in.txt").write_text("".join(f"a photo of {i} boats\n" for i in range(6100)))
     code, text = said(start(tmp_path, plugin_environment, "--engine", "ray", "--workers", "1"))
     assert code == 0, text
