@@ -65,8 +65,9 @@ def table(figures: dict[str, Any]) -> list[str]:
 
 
 def write(figures: dict[str, Any], logs: Sequence[Path], out: Path, preface: str = "") -> None:
-    """Fill ``out`` with ``caption_adapter.{md,json,png}``."""
-    curve(logs, out / f"{NAME}.png")
+    """Fill ``out`` with ``caption_adapter.{md,json,png}``, the last if there are ``logs``."""
+    if logs:
+        curve(logs, out / f"{NAME}.png")
     plain = {name: {who: one[who] for who in one if who != "texts"} for name, one in figures.items()}
     (out / f"{NAME}.json").write_text(json.dumps(plain, indent=1) + "\n")
     text = [
@@ -87,7 +88,7 @@ def write(figures: dict[str, Any], logs: Sequence[Path], out: Path, preface: str
         reasons = ", ".join(f"{reason} {count}" for reason, count in own["rejections"].items())
         size = own["tokens_per_completion"]
         text.append(f"- {name}: {own['filled']:.3f} of the places filled, {size:.1f} tokens a completion; {reasons}.")
-    text += ["", f"![loss]({NAME}.png)", ""]
+    text += ["", *([f"![loss]({NAME}.png)", ""] if logs else [])]
     (out / f"{NAME}.md").write_text("\n".join(text), encoding="utf-8")
 
 

@@ -17,18 +17,18 @@ from dataclasses import dataclass, replace
 from importlib.metadata import files
 from pathlib import Path
 
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import AutoTokenizer
 
 from benchmarks.caption_adapter import evaluate, export, near, report, sources, train, written
 from benchmarks.caption_adapter.rows import Encode, Pair, Row, row
 from benchmarks.caption_adapter.transplant import Donors, transplant
-from laclip_aug.rewrite.embedded import DEFAULTS
+from laclip_aug.rewrite.embedded import DEFAULTS, GATE_WITHOUT_VERDICT
 
 OWN_PAIRS = Path(__file__).parent / "pairs.jsonl"
 NAME = "smollm2-rewriter-lora"
 DRAWING = {name: DEFAULTS[name] for name in ("temperature", "top_p")}
-OPTIONS = {name: DEFAULTS[name] for name in ("max_attempts", "candidates", "gate")}
+OPTIONS = {name: DEFAULTS[name] for name in ("max_attempts", "candidates")}
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,21 @@ def rows_of(one: Round, own: list[Pair], others: list[Pair], encode: Encode, see
     return [row(transplant(p, donors, rng) if rng.random() < 0.25 else p, encode) for p in pairs]
 
 
+def finish(model: PeftModel, base: Path, alpha: float, out: Path, captions: Path | None, gate: str) -> None:
+    """Write the adapter into ``out``, and with ``captions`` the figures of what it writes behind ``gate``."""
+    found = export.tensors(
+        get_peft_model_state_dict(model), model.config.num_attention_heads, model.config.num_key_value_heads
+    )
+    export.write_adapter(found, alpha, NAME, out / f"{NAME}.gguf")
+    export.write_merged(base, found, alpha, out / "merged-bf16.gguf")
+    print(f"wrote {out / NAME}.gguf")
+    if captions:
+        backend = evaluate.open_model(out / "merged-bf16.gguf", **DRAWING)
+        figures = evaluate.evaluate(backend, captions, OPTIONS | {"gate": gate})
+        (out / "figures.json").write_text(json.dumps(figures, ensure_ascii=False, indent=1))
+        report.write(figures, sorted(out.glob("round*/log.jsonl")), out)
+
+
 def main() -> None:
     """Run what is not done yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -127,15 +142,7 @@ def main() -> None:
         rows = rows_of(one, own, others, encode, number)
         if rows:
             train.train(model, rows, settings, out / f"round{number}")
-    found = export.tensors(get_peft_model_state_dict(model), heads, kv_heads)
-    export.write_adapter(found, settings.alpha, NAME, out / f"{NAME}.gguf")
-    export.write_merged(base, found, settings.alpha, out / "merged-bf16.gguf")
-    print(f"wrote {out / NAME}.gguf")
-    if arguments.captions:
-        backend = evaluate.open_model(out / "merged-bf16.gguf", **DRAWING)
-        figures = evaluate.evaluate(backend, arguments.captions, OPTIONS)
-        (out / "figures.json").write_text(json.dumps(figures, ensure_ascii=False, indent=1))
-        report.write(figures, sorted(out.glob("round*/log.jsonl")), out)
+    finish(model, base, settings.alpha, out, arguments.captions, GATE_WITHOUT_VERDICT)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ class Settings:
     epochs: int = 1
     end: float = 0.02  # of the rate, at the last step
     warmup: int = 20
+    dropout: float = 0.0
     seed: int = 1
     bfloat16: bool = True
 
@@ -55,7 +56,13 @@ def attach(base: PreTrainedModel, settings: Settings) -> PeftModel:
     base = base.to(
         "cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16 if settings.bfloat16 else torch.float32
     )
-    config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=MODULES, task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=MODULES,
+        task_type="CAUSAL_LM",
+    )
     model = get_peft_model(base, config)
     for parameter in model.parameters():
         if parameter.requires_grad:

@@ -2,10 +2,11 @@
 
 python -m benchmarks.quality.evidence --out evidence.jsonl
 
-The model is SmolLM2 with the adapter that ships. Each text is read after its own caption, as when it was written, and
-after other prompts, to see what it owes to the caption: none, another caption of the set, the caption with its content
-words in another order, the text itself. The caption is read after the text, after the text in another order, after
-itself and after none, to see what was left out. About a CPU second a text. ``evidence_study.py`` takes it from there.
+The model is SmolLM2 with the adapter that ships; the published figures are of the one before it was tuned on verdicts.
+Each text is read after its own caption, as when it was written, and after other prompts, to see what it owes to the
+caption: none, another caption of the set, the caption with its content words in another order, the text itself. The
+caption is read after the text, after the text in another order, after itself and after none, to see what was left out.
+About a CPU second a text. ``evidence_study.py`` takes it from there.
 """
 
 from __future__ import annotations
@@ -103,33 +104,14 @@ class Reader:
             "back": back,
         }
 
-    def likelihood(self, row: dict[str, Any]) -> float:
-        """Mean log-probability of the text's tokens and its end after the caption, in nats."""
-        prompt, text = self._written(row)
-        own = self._scores(prompt, text).gather(1, torch.tensor(text)[:, None])
-        return float(own.mean())
-
-    def written(self, row: dict[str, Any]) -> Ids:
-        """The tokens that the engine has read and made when the text ends."""
-        prompt, text = self._written(row)
-        return [*prompt, *text]
-
-    def _written(self, row: dict[str, Any]) -> tuple[Ids, Ids]:
-        prompt = self._prompt(shown_caption(row["caption"]), embedded.WORDS[row["strategy"]])
-        return prompt, self._ids(f" {row['text'].strip()}<|im_end|>")
-
     def _prompt(self, source: str, word: str) -> Ids:
         lead = " " + source if source else ""
         return self._ids(f"<|im_start|>{lead}<|im_end|> {word}")
 
     @torch.inference_mode()
-    def _scores(self, prompt: Ids, text: Ids) -> torch.Tensor:
-        """Log-probabilities ``[text, vocabulary]`` of what stands at each place of the text."""
-        read = self.model(torch.tensor([prompt + text[:-1]]), logits_to_keep=len(text))
-        return read.logits[0].double().log_softmax(dim=-1)
-
     def _read(self, prompt: Ids, text: Ids) -> dict[str, list[float]]:
-        scores = self._scores(prompt, text)
+        read = self.model(torch.tensor([prompt + text[:-1]]), logits_to_keep=len(text))
+        scores = read.logits[0].double().log_softmax(dim=-1)  # [text, vocabulary]
         own = scores.gather(1, torch.tensor(text)[:, None])
         found = {
             "lp": own[:, 0],

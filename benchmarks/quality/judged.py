@@ -3,7 +3,8 @@
 Each line is {"set", "caption", "text", "origin", "strategy", "verdict"}, some with "fault" and "log_likelihood". A text
 is true if all that it says holds where the caption holds, if it still names what the caption is mainly about, and if it
 can be read; leaving out a detail is allowed. Captions are of COCO, Conceptual Captions and LAION, none of which the
-rewriters were trained on; texts are single draws, whatever the checks say of them.
+rewriters were trained on then; texts are single draws, whatever the checks say of them. Their "log_likelihood" is at
+the temperature that they were drawn at, as the engine told it then.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from benchmarks.quality.report import draw, written
 from laclip_aug.quality.encoder import Encoding
 from laclip_aug.quality.gate import RELATED, Gate
 from laclip_aug.quality.signals import TextPair, create_signal
-from laclip_aug.rewrite.embedded import DEFAULTS
+from laclip_aug.rewrite.embedded import GATE_WITHOUT_VERDICT
 
 RESULTS = Path(__file__).parent.parent / "results"
 SIGNALS = (
@@ -34,8 +34,8 @@ SIGNALS = (
 )  # fmt: skip
 ENCODED = ("sentence", "support", "omission")
 FEW = 40
-STRICT = str(DEFAULTS.get("gate", "truth>=0.5"))
-"""The gate of the default rewriter, if it has one of its own."""
+STRICT = GATE_WITHOUT_VERDICT
+"""The strictest gate that asks for no verdict, which the texts here were written without."""
 TOGETHER = ("words", "tfidf", "truth", "sentence", "support", "worst-support", "omission")
 FALSE_SHARE = 0.05
 

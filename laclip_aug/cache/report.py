@@ -53,8 +53,8 @@ class Text:
 
     @property
     def pair(self) -> TextPair:
-        """As signals take it; the writer's likelihood is known where a gate refused the text for it."""
-        return TextPair(self.caption, self.text, self.recorded if self.reason == "likelihood" else None)
+        """As signals take it."""
+        return TextPair.recalled(self.caption, self.text, self.reason, self.recorded)
 
     @property
     def score(self) -> float:

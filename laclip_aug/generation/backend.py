@@ -29,6 +29,9 @@ class Job:
     the user's message of the model's chat template; with ``special`` the other three parts may hold special tokens.
     With ``shares_body`` the body is evaluated once for all its jobs, which should follow each other; that pays
     where prefixes are short and the tail begins with a special token.
+    ``verdict_words`` are two words, each one token, that a model learned to say its verdict of a text with: how much
+    likelier it finds the first than the second where the text ends is told with the completion, and neither is said.
+    Only the engines in this process heed them.
     ``seed`` keys the draws; ``tag`` comes back untouched.
     """
 
@@ -41,6 +44,7 @@ class Job:
     chat: bool = False
     special: bool = False
     shares_body: bool = False
+    verdict_words: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,10 @@ class Completion:
     prompt could not be run and never will be) or ``"failed"`` (it was not run this time, as where a server did not
     answer or memory was short; a later run may ask again). With the last two ``text`` says why, and other jobs go on.
     ``tokens`` counts the tokens generated.
-    ``log_likelihood`` is the mean log-probability of those tokens, in nats; 0 where the backend does not tell it.
+    ``log_likelihood`` is the mean log-probability of those tokens under the model, in nats, whatever the temperature
+    was; 0 where the backend does not tell it.
+    ``verdict`` is the probability of the job's first word of verdict against the second, 0 to 1; None where it is not
+    known: no words were given, the backend does not tell it, or the text was cut.
     """
 
     job: Job
@@ -61,6 +68,7 @@ class Completion:
     finish: Literal["stop", "length", "error", "failed"]
     tokens: int
     log_likelihood: float = field(default=0.0, compare=False)
+    verdict: float | None = field(default=None, compare=False)
 
 
 def first_line(text: str) -> tuple[str, bool]:

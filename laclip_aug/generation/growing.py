@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,6 +22,9 @@ class Speller(Protocol):
     def ends(self, token: int) -> bool:
         """Whether the token ends a text."""
 
+    def word(self, text: str) -> int:
+        """The token that ``text`` is, alone."""
+
 
 @dataclass(slots=True)
 class GrowingText:
@@ -32,6 +36,7 @@ class GrowingText:
     count: int = 0
     data: bytearray = field(default_factory=bytearray)
     log_probability: float = 0.0
+    log_odds: float | None = None
 
     def choose(self, logits: npt.NDArray[np.float32]) -> int | None:
         """The next token, None if the logits allow none."""
@@ -39,6 +44,9 @@ class GrowingText:
         if drawn is None:
             return None
         self.log_probability += drawn.log_probability
+        if self.job.verdict_words is not None:  # of the text so far; it counts where the text ends
+            yes, no = map(self.speller.word, self.job.verdict_words)
+            self.log_odds = float(logits[yes]) - float(logits[no])
         return drawn.token
 
     def add(self, token: int) -> Completion | None:
@@ -65,4 +73,7 @@ class GrowingText:
 
     def _done(self, finish: str) -> Completion:
         text, mean = told(self.job, self._text())[0], self.log_probability / self.count
-        return Completion(self.job, text, "stop" if finish == "stop" else "length", self.count, mean)
+        if finish == "length":
+            return Completion(self.job, text, "length", self.count, mean)
+        verdict = None if self.log_odds is None else 1 / (1 + math.exp(-max(-60.0, self.log_odds)))
+        return Completion(self.job, text, "stop", self.count, mean, verdict)

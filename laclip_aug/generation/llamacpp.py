@@ -32,7 +32,7 @@ from laclip_aug.generation.local import LocalBackend, Settings, Wanted, choose_g
 from laclip_aug.generation.models import ModelFile, resolve_model
 from laclip_aug.generation.scheduler import Feed, Scheduler
 from laclip_aug.generation.threads import faster, rows_to_try
-from laclip_aug.generation.tokens import check_byte_pieces, special_texts
+from laclip_aug.generation.tokens import check_byte_pieces, single_token, special_texts
 
 _STEP_TOKENS = 512
 
@@ -146,6 +146,7 @@ class NativeModel:
         self.bos = bos if bos >= 0 and lib.llama_vocab_get_add_bos(vocab) else None
         self.space_prefix = b"".join(self.piece(token) for token in self.tokenize("x", False)).startswith(b" ")
         self.ends = functools.cache(lambda token: bool(lib.llama_vocab_is_eog(vocab, token)))
+        self.word = functools.cache(lambda text: single_token(self, text, self.file.name))
 
     def _text(self, token: int) -> str:
         return str(self.lib.llama_vocab_get_text(self.vocab, token).decode("utf-8", "replace")) if token >= 0 else ""

@@ -52,8 +52,8 @@ class PlainLlamaBackend(LocalBackend):
                 only[draft.choose(scores) or 0] = 0
                 return only
 
-            # Greedy decoding is llama.cpp's own; Llama applies temperature last, so other draws are made by ours.
-            processors = library().LogitsProcessorList([choose]) if self.sampling.temperature else None
+            # Llama applies temperature last, so that draws are made by ours; greedy ones too, for what they tell.
+            processors = library().LogitsProcessorList([choose])
             tokens = self._llama.generate([*prompt.prefix, *prompt.suffix], temp=0.0, logits_processor=processors)
             yield next(done for token in tokens if (done := draft.add(token)))
 

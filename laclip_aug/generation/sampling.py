@@ -28,7 +28,7 @@ _TRIES = 16
 
 
 class Drawn(NamedTuple):
-    """A token and the natural logarithm of its probability at the temperature, before top-p; 0 when greedy."""
+    """A token and the natural logarithm of its probability under the model, whatever temperature it was drawn at."""
 
     token: int
     log_probability: float
@@ -70,10 +70,11 @@ def draw(logits: npt.NDArray[np.float32], sampling: Sampling, seed: int, positio
     peak = float(logits[top])
     if not math.isfinite(peak):
         return None
+    scores = np.subtract(logits, np.float32(peak))
+    norm = math.log(float(np.exp(scores).sum()))
     if sampling.temperature == 0:
-        return Drawn(top, 0.0)
-    weights = np.subtract(logits, np.float32(peak))
-    weights *= np.float32(1 / sampling.temperature)
+        return Drawn(top, -norm)
+    weights = np.multiply(scores, np.float32(1 / sampling.temperature))
     np.exp(weights, out=weights)
     blocks = _block_sums(weights)
     total = float(blocks[-1])
@@ -81,9 +82,9 @@ def draw(logits: npt.NDArray[np.float32], sampling: Sampling, seed: int, positio
     for attempt in range(_TRIES):
         token = _inverse(weights, blocks, uniform(seed, position, attempt) * total)
         if sampling.top_p == 1 or token == top:
-            return _drawn(token, weights, total)
+            return Drawn(token, float(scores[token]) - norm)
         if float(weights[weights > weights[token]].sum(dtype=np.float64)) < limit:
-            return _drawn(token, weights, total)
+            return Drawn(token, float(scores[token]) - norm)
     # A small p refuses often: after a few tries the set is found by a sort, once. Still the exact distribution.
     order = np.argsort(-weights, kind="stable")
     heavier = np.cumsum(weights[order], dtype=np.float64)
@@ -93,11 +94,7 @@ def draw(logits: npt.NDArray[np.float32], sampling: Sampling, seed: int, positio
         kept += 1
     point = uniform(seed, position, _TRIES) * float(heavier[kept - 1])
     token = int(order[min(int(np.searchsorted(heavier[:kept], point, side="right")), kept - 1)])
-    return _drawn(token, weights, total)
-
-
-def _drawn(token: int, weights: npt.NDArray[np.float32], total: float) -> Drawn:
-    return Drawn(token, math.log(max(float(weights[token]) / total, 1e-300)))  # rounding may leave nothing
+    return Drawn(token, float(scores[token]) - norm)
 
 
 def _block_sums(weights: npt.NDArray[np.float32]) -> npt.NDArray[Any]:

@@ -172,6 +172,19 @@ def _alternatives(texts: Sequence[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True)))
 
 
+def single_token(vocabulary: Vocabulary, word: str, model: str) -> int:
+    """The token that ``word`` is; a word begins with a space, as within a text.
+
+    Raises:
+        ModelError: it is more than one token of ``model``.
+    """
+    # A vocabulary that begins each fragment with a space would add a second one.
+    tokens = vocabulary.tokenize(word.removeprefix(" ") if vocabulary.space_prefix else word, special=False)
+    if len(tokens) != 1:
+        raise ModelError(f"{word!r}, a word of verdict, is {len(tokens)} tokens of {model}; name one that is one")
+    return tokens[0]
+
+
 def special_texts(
     texts: Sequence[str], control: Sequence[bool], user: Sequence[bool]
 ) -> tuple[Sequence[str], Sequence[str]]:

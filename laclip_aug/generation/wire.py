@@ -56,24 +56,35 @@ class Receiver:
 
 def pack_job(job: Job) -> list[Any]:
     """A job without its tag, which stays with who asked."""
-    return [job.prefix, job.lead, job.body, job.tail, job.seed, job.chat, job.special, job.shares_body]
+    return [
+        job.prefix,
+        job.lead,
+        job.body,
+        job.tail,
+        job.seed,
+        job.chat,
+        job.special,
+        job.shares_body,
+        job.verdict_words,
+    ]
 
 
 def unpack_job(fields: list[Any], tag: int) -> Job:
     """The job, with ``tag`` to know it by."""
-    prefix, lead, body, tail, seed, chat, special, shares_body = fields
-    return Job(prefix, lead, body, tail, seed, tag, chat=chat, special=special, shares_body=shares_body)
+    prefix, lead, body, tail, seed, chat, special, shares_body, words = fields
+    verdict_words = None if words is None else (words[0], words[1])
+    return Job(prefix, lead, body, tail, seed, tag, chat, special, shares_body, verdict_words)
 
 
 def pack_completion(completion: Completion) -> list[Any]:
     """A completion without its job."""
-    return [completion.text, completion.finish, completion.tokens, completion.log_likelihood]
+    return [completion.text, completion.finish, completion.tokens, completion.log_likelihood, completion.verdict]
 
 
 def unpack_completion(fields: list[Any], job: Job) -> Completion:
     """The completion of ``job``."""
-    text, finish, tokens, log_likelihood = fields
-    return Completion(job, text, finish, tokens, log_likelihood)
+    text, finish, tokens, log_likelihood, verdict = fields
+    return Completion(job, text, finish, tokens, log_likelihood, verdict)
 
 
 def pack_error(error: BaseException) -> list[Any]:

@@ -4,7 +4,8 @@
 asked in their order: the first that a text fails is the reason for its refusal, and what comes after is not
 measured for it, so cheap signals belong before costly ones. A model goes in parentheses, as in
 ``clip(ViT-B-32:openai)>=0.2``. A number that is not known (a likelihood that nobody kept, an image that is not at hand)
-refuses nothing.
+refuses nothing. Of a refused text only the number that it was refused for is kept: where the writer's own numbers are
+asked for anew, the others are not known.
 """
 
 from __future__ import annotations

@@ -41,10 +41,7 @@ def candidates(record: Outcome) -> list[Rejection]:
 
 def pairs_of(record: Outcome, image: Image | None = None) -> list[TextPair]:
     """The pairs that a gate decides about, in the order of :func:`candidates`."""
-    return [
-        TextPair(record.caption, text.text, text.value if text.reason == "likelihood" else None, image)
-        for text in candidates(record)
-    ]
+    return [TextPair.recalled(record.caption, text.text, text.reason, text.value, image) for text in candidates(record)]
 
 
 def regated(

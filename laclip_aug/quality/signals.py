@@ -35,13 +35,22 @@ class TextPair:
     """A text that may stand for a caption, with what else is known of the two.
 
     ``log_likelihood`` is the mean log-probability of the text's tokens, in nats, under the model that wrote it.
-    ``image`` reads the encoded file of the caption's image.
+    ``image`` reads the encoded file of the caption's image. ``verdict`` is how likely that model finds the text true.
     """
 
     caption: str
     text: str
     log_likelihood: float | None = None
     image: Callable[[], bytes] | None = None
+    verdict: float | None = None
+
+    @classmethod
+    def recalled(
+        cls, caption: str, text: str, reason: str, value: float | None, image: Callable[[], bytes] | None = None
+    ) -> TextPair:
+        """A pair of a cache: what its writer alone knew is known still where it was the ``reason`` for a refusal."""
+        likelihood, verdict = (value if reason == name else None for name in ("likelihood", "verdict"))
+        return cls(caption, text, likelihood, image, verdict)
 
 
 class Signal(ABC):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from laclip_aug.quality.stems import content_hash
 from laclip_aug.quality.words import novelty, words
 
-_FORMULA = 6  # to be raised with any change of the formula, or of what stems are
+_FORMULA = 7  # to be raised with any change of the formula, or of what stems are
 _NOVELTY_WEIGHT, _NOVELTY_BOUND = 2.2, 0.75
 _LIKELIHOOD_WEIGHT = 0.2
 

@@ -98,6 +98,14 @@ class Likelihood(Signal):
         return [UNKNOWN if pair.log_likelihood is None else pair.log_likelihood for pair in pairs]
 
 
+class Verdict(Signal):
+    """How likely the writing model itself finds the text true, 0 to 1, if it learned to say; free where it wrote it."""
+
+    def measure(self, pairs: Sequence[TextPair]) -> list[float]:
+        """The numbers that the pairs carry."""
+        return [UNKNOWN if pair.verdict is None else pair.verdict for pair in pairs]
+
+
 @lru_cache(maxsize=1 << 14)
 def _counts(text: str) -> Counter[str]:
     return Counter(stems_of(text))

@@ -6,7 +6,7 @@ import argparse
 
 from laclip_aug.generation.opening import BACKENDS
 from laclip_aug.quality.gate import RELATED
-from laclip_aug.rewrite.embedded import DEFAULTS
+from laclip_aug.rewrite.embedded import DEFAULTS, GATE_WITHOUT_VERDICT
 from laclip_aug.rewrite.examples import STRATEGIES
 
 
@@ -58,7 +58,7 @@ def add_llm_arguments(parser: argparse.ArgumentParser) -> None:
         "--gate",
         metavar="SPEC",
         help="what a text must reach, such as 'truth>=0.5 novelty>=0.1', or none; the signals: laclip-aug cache filter "
-        f"--help (default: {RELATED}, smollm2: {DEFAULTS['gate']})",
+        f"--help (default: {RELATED}, smollm2: {DEFAULTS['gate']}, with an adapter of yours: {GATE_WITHOUT_VERDICT})",
     )
     draw.add_argument(
         "--good-score",

@@ -20,12 +20,16 @@ from laclip_aug.rewrite.prompt import ConditionedPrompt
 MODEL = "smollm2"
 WEIGHTS = Path(__file__).parent / "weights"
 FILE = "smollm2-rewriter-lora.gguf"
-SHA256 = "a42bbe004bcce89866568280dfa447bd961e62f41c80214e5573f5716d59d32a"
+SHA256 = "c687dbe9799b1698d6e05d86faefeb1bc922ad4ffcdfdca4c62e53f86efe94bc"
 WORDS: Mapping[str, str] = {"chatgpt": "vivid", "bard": "short", "mscoco": "photo", "human": "free"}
 """Strategy → the word that asks for it."""
+VERDICT_WORDS = " true", " false"
+"""The words with which it says what it thinks of the text that it wrote."""
+GATE_WITHOUT_VERDICT = "likelihood>=-0.35 truth>=0.3"
+"""Where no verdict is at hand: of an adapter of one's own, which may not have learned to judge."""
 DEFAULTS: Mapping[str, Any] = {
     "temperature": 0.4, "top_p": 0.95, "max_new_tokens": 64, "candidates": 1, "max_attempts": 4,
-    "gate": "likelihood>=-0.35 truth>=0.3", "n_ctx": 256, "n_slots": 32,
+    "gate": "verdict>=0.4 likelihood>=-0.4 truth>=0.3", "n_ctx": 256, "n_slots": 32,
 }  # fmt: skip
 
 
@@ -46,7 +50,7 @@ class EmbeddedModel:
 def layout() -> ConditionedPrompt:
     """``<|im_start|> caption<|im_end|> word``; the space before the caption makes its first word a piece like any."""
     tails = {strategy: f"<|im_end|> {word}" for strategy, word in WORDS.items()}
-    return ConditionedPrompt(dict.fromkeys(WORDS, "<|im_start|>"), tails, lead=" ")
+    return ConditionedPrompt(dict.fromkeys(WORDS, "<|im_start|>"), tails, lead=" ", verdict_words=VERDICT_WORDS)
 
 
 def find(folder: Path = WEIGHTS, sha256: str = SHA256) -> EmbeddedModel:

@@ -161,12 +161,19 @@ class ConditionedPrompt:
         prefixes: what stands before the caption for each strategy; may name special tokens, ``"<|mscoco|>"``.
         tail: what stands after the caption, such as a separator token; one for all strategies, or one for each.
         lead: what stands between the prefix and the caption, if anything.
+        verdict_words: the two words with which the model learned to say that a text is true, and that it is false.
 
     Raises:
         ConfigurationError: no strategy, or a strategy without a tail.
     """
 
-    def __init__(self, prefixes: Mapping[str, str], tail: str | Mapping[str, str], lead: str = "") -> None:
+    def __init__(
+        self,
+        prefixes: Mapping[str, str],
+        tail: str | Mapping[str, str],
+        lead: str = "",
+        verdict_words: tuple[str, str] | None = None,
+    ) -> None:
         if not prefixes:
             raise ConfigurationError("no strategy is given; a conditioned model needs a prefix for each")
         tails = dict.fromkeys(prefixes, tail) if isinstance(tail, str) else dict(tail)
@@ -174,6 +181,7 @@ class ConditionedPrompt:
             raise ConfigurationError(f"no tail is given for {', '.join(missing)}; give one for each strategy")
         self.strategies = tuple(prefixes)
         self._prefixes, self._lead, self._tails = dict(prefixes), lead, tails
+        self._verdict_words = verdict_words
 
     def chosen(self, strategies: Sequence[str]) -> ConditionedPrompt:
         """The same layout for some of its strategies, in the order given.
@@ -184,7 +192,9 @@ class ConditionedPrompt:
         for strategy in strategies:
             if strategy not in self._prefixes:
                 raise UnknownNameError("strategy", strategy, self._prefixes)
-        return ConditionedPrompt({s: self._prefixes[s] for s in strategies}, self._tails, self._lead)
+        return ConditionedPrompt(
+            {s: self._prefixes[s] for s in strategies}, self._tails, self._lead, self._verdict_words
+        )
 
     def variant(self, strategy: str, caption: str, place: int, attempt: int) -> int:
         """There is one."""
@@ -193,7 +203,17 @@ class ConditionedPrompt:
     def job(self, strategy: str, variant: int, shown: str, seed: int, tag: Hashable) -> Job:
         """The completion to ask for; ``shown`` comes from :func:`shown_caption`."""
         prefix, tail = self._prefixes[strategy], self._tails[strategy]
-        return Job(prefix, self._lead, shown, tail, seed, tag, special=True, shares_body=True)
+        return Job(
+            prefix,
+            self._lead,
+            shown,
+            tail,
+            seed,
+            tag,
+            special=True,
+            shares_body=True,
+            verdict_words=self._verdict_words,
+        )
 
     def examples(self, strategy: str, variant: int) -> tuple[Pair, ...]:
         """None: the model learned the manner of a strategy in training."""
@@ -202,7 +222,8 @@ class ConditionedPrompt:
     def describe(self) -> dict[str, Any]:
         """Layout, variants and prompt hash, for a manifest."""
         parts = [[strategy, prefix, self._tails[strategy]] for strategy, prefix in self._prefixes.items()]
-        return {"layout": "conditioned", "variants": 1, "prompt_sha256": sha256_of([parts, self._lead])}
+        shown = [parts, self._lead, *([list(self._verdict_words)] if self._verdict_words else [])]
+        return {"layout": "conditioned", "variants": 1, "prompt_sha256": sha256_of(shown)}
 
 
 def sha256_of(parts: object) -> str:

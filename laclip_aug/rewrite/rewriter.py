@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any
 
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, texts_of
@@ -18,7 +19,7 @@ from laclip_aug.quality.gate import RELATED, Gate
 from laclip_aug.quality.repeats import without_repeats
 from laclip_aug.quality.wording import identity, score
 from laclip_aug.rewrite.choosing import choose_prompt, listed
-from laclip_aug.rewrite.embedded import MODEL, find
+from laclip_aug.rewrite.embedded import GATE_WITHOUT_VERDICT, MODEL, find
 from laclip_aug.rewrite.reply import Acceptance
 from laclip_aug.rewrite.rounds import Plan
 from laclip_aug.rewrite.settings import (
@@ -31,8 +32,8 @@ from laclip_aug.rewrite.settings import (
 )
 from laclip_aug.rewrite.stream import CaptionStream
 
-_DRAWS = 1
-"""Goes up when the same seed, caption and prompt lead to other draws than before."""
+_DRAWS = 2
+"""Goes up when the same seed, caption and prompt lead to other draws than before, or to other likelihoods of them."""
 
 
 class LLMAugmenter(CaptionAugmenter):
@@ -74,6 +75,9 @@ class LLMAugmenter(CaptionAugmenter):
         if engine.model == MODEL and engine.adapter != "none":
             embedded = find()
             defaults = {**embedded.defaults, "adapter": embedded.adapter, "prompt": embedded.layout}
+            ours = engine.adapter is None or Path(engine.adapter).resolve() == embedded.adapter.resolve()
+            if prompt.prompt is not None or not ours:
+                defaults["gate"] = GATE_WITHOUT_VERDICT
             engine, prompt = with_defaults(engine, defaults), with_defaults(prompt, defaults)
             draw, accept = with_defaults(draw, defaults), with_defaults(accept, defaults)
         if engine.adapter == "none":

@@ -126,8 +126,8 @@ class CaptionWork:
             if reason is not None:
                 self._rejections.append(Rejection(strategy, reason, text[:_KEPT_OF_A_REJECTION]))
                 continue
-            likelihood = self._arrived[key].log_likelihood
-            (refusal,) = plan.gate.judge([TextPair(self.shown, text, likelihood or None)])
+            likelihood, verdict = self._arrived[key].log_likelihood, self._arrived[key].verdict
+            (refusal,) = plan.gate.judge([TextPair(self.shown, text, likelihood or None, verdict=verdict)])
             if refusal is not None:
                 self._refused.append(Rejection(strategy, refusal.signal, text, refusal.value))
                 continue

@@ -95,10 +95,11 @@ class AcceptOptions:
     """Which texts are good enough.
 
     ``allow`` names rejection reasons to let pass. ``gate`` are the conditions that a text must meet
-    (:mod:`laclip_aug.quality.gate`): by default ``RELATED``, which refuses what is about something else; ``"none"``
-    lets all pass. With ``good_score`` a place goes on drawing until its best text has this ``score`` or no attempt is
-    left; by default the first accepted text ends it. ``for_model`` is the model that is to read the texts to their end
-    (:func:`laclip_aug.quality.context.context_for`), by default CLIP with its 77 tokens.
+    (:mod:`laclip_aug.quality.gate`): by default ``RELATED``, which refuses what is about something else, and a
+    stricter one for the embedded rewriter; ``"none"`` lets all pass. With ``good_score`` a place goes on drawing until
+    its best text has this ``score`` or no attempt is left; by default the first accepted text ends it. ``for_model`` is
+    the model that is to read the texts to their end (:func:`laclip_aug.quality.context.context_for`), by default CLIP
+    with its 77 tokens.
     """
 
     allow: Collection[str] | str = ()

@@ -46,16 +46,47 @@ def test_layout_puts_a_word_for_the_strategy_after_the_caption() -> None:
 
 def test_it_rewrites_by_default() -> None:
     augmenter = create_augmenter("llm")
-    caption = "two brown dogs playing in the snow"
+    caption = "a man rides a brown horse on the beach"
     (outcome,) = augmenter.outcomes([caption], 4, seed=0)
     texts = [r.text for r in outcome.rewrites]
     assert [r.source for r in outcome.rewrites] == list(augmenter.sources)
     assert len({text.lower() for text in [*texts, caption]}) == 5
     for text in texts:
-        assert {"two", "brown", "snow"} <= set(text.lower().strip(".").replace(",", "").split())
+        assert {"man", "brown", "beach"} <= set(text.lower().strip(".").replace(",", "").split())
     assert augmenter.augment([caption], 4, seed=0) == [texts]
     assert augmenter.describe()["backend"]["adapter_sha256"] == embedded.SHA256
     augmenter.close()
+
+
+def test_it_says_of_each_text_how_likely_it_finds_it_true() -> None:
+    augmenter = create_augmenter("llm", gate="verdict>=1.1", max_attempts=1)  # so that each text is refused by it
+    captions = [
+        "two brown dogs playing in the snow",
+        "a man rides a horse on the beach",
+        "a dog chasing a cat that looks at a bird on a horse",
+    ]
+    refused = [r for o in augmenter.outcomes(captions, 4, 0) for r in o.rejections if r.reason == "verdict"]
+    augmenter.close()
+    values = [r.value for r in refused if r.value is not None]
+    assert len(values) == len(refused) >= 6
+    assert all(0 <= value <= 1 for value in values) and max(values) > 0.5 > min(values)
+
+
+def test_another_adapter_need_not_have_learned_to_judge(tmp_path: Path) -> None:
+    mine = shutil.copy(embedded.find().adapter, tmp_path / "mine.gguf")
+    gates = {}
+    for name, options in {
+        "ours": {}, "by path": {"adapter": embedded.find().adapter}, "other layout": {"prompt": "in-context"},
+        "mine": {"adapter": mine}, "asked": {"adapter": mine, "gate": "words>=0"},
+    }.items():  # fmt: skip
+        augmenter = create_augmenter("llm", n_slots=2, **options)
+        gates[name] = augmenter.describe()["gate"]["spec"]
+        augmenter.close()
+    with_verdict, without = embedded.DEFAULTS["gate"], embedded.GATE_WITHOUT_VERDICT
+    assert gates == {
+        "ours": with_verdict, "by path": with_verdict, "other layout": without, "mine": without, "asked": "words>=0",
+    }  # fmt: skip
+    assert "verdict" in with_verdict and "verdict" not in without
 
 
 def test_hostile_captions_are_answered_or_rejected() -> None:

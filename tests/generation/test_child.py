@@ -30,13 +30,14 @@ CAPTIONS = ["a red dog", "", "日本 a\0b", "\ud800 lone", "</s><|im_end|>", "x"
 
 def make_jobs(captions: list[str], **changes: object) -> list[Job]:
     jobs = [
-        Job("a dog" * (i % 2), "\n\n", text, " =>", seed=2**63 + i, tag=("t", i)) for i, text in enumerate(captions)
+        Job("a dog" * (i % 2), "\n\n", text, " =>", seed=2**63 + i, tag=("t", i), verdict_words=(" dog", " cat"))
+        for i, text in enumerate(captions)
     ]
     return [replace(job, **changes) for job in jobs]  # type: ignore[arg-type]
 
 
-def in_order(completions: Iterator[Completion]) -> list[tuple[Completion, float]]:
-    return sorted(((c, c.log_likelihood) for c in completions), key=lambda pair: pair[0].job.tag)  # type: ignore[arg-type, return-value]
+def in_order(completions: Iterator[Completion]) -> list[tuple[Completion, float, float | None]]:
+    return sorted(((c, c.log_likelihood, c.verdict) for c in completions), key=lambda found: found[0].job.tag)  # type: ignore[arg-type, return-value]
 
 
 def is_alive(pid: int) -> bool:
@@ -188,7 +189,7 @@ def test_a_kill_from_outside_loses_nothing(tiny_gguf: Path, inside: LlamaCppBack
         if done in (0, 3, 25):
             os.kill(backend._process.pid, signal.SIGKILL)  # type: ignore[union-attr]
     found.sort(key=lambda completion: completion.job.tag)  # type: ignore[arg-type, return-value]
-    assert found == [completion for completion, _ in in_order(inside.complete(jobs))]
+    assert found == [completion for completion, *_ in in_order(inside.complete(jobs))]
     os.kill(backend._process.pid, signal.SIGKILL)  # type: ignore[union-attr]  # and between two runs
     assert sorted(c.text for c in backend.complete(jobs[:2])) == sorted(c.text for c in inside.complete(jobs[:2]))
     backend.close()

@@ -72,13 +72,16 @@ def test_draws_depend_on_seed_and_position_only() -> None:
 
 
 @pytest.mark.parametrize("top_p", [1.0, 0.9, 0.02])
-def test_the_log_probability_is_that_at_the_temperature_before_top_p(top_p: float) -> None:
+def test_the_log_probability_is_the_model_s_own(top_p: float) -> None:
+    """Not that of the draw: a likelihood says the same of a text at any temperature."""
     logits = np.random.default_rng(5).normal(0, 2, 300).astype(np.float32)
-    p = textbook(logits, 0.7, 1.0)
+    logits[7] = -np.inf
+    p = textbook(logits, 1.0, 1.0)
     for seed in range(50):
         drawn = ours.draw(logits, Sampling(0.7, top_p), seed, 0)
         assert drawn is not None and drawn.log_probability == pytest.approx(np.log(p[drawn.token]), abs=1e-3)
-    assert ours.draw(logits, Sampling(temperature=0), 0, 0) == (int(logits.argmax()), 0.0)
+    greedy = ours.draw(logits, Sampling(temperature=0), 0, 0)
+    assert greedy == (int(logits.argmax()), pytest.approx(np.log(p.max()), abs=1e-5))
 
 
 def test_uniform_is_uniform() -> None:

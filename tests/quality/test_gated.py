@@ -67,10 +67,14 @@ def test_texts_that_a_build_refused_fill_the_places_that_are_free() -> None:
     assert once(found, "novelty>=0.4", {"x": 1, "y": 1}) == built
 
 
-def test_a_likelihood_that_refused_is_remembered() -> None:
+def test_what_only_the_writer_knew_is_remembered_where_it_refused() -> None:
     record = Outcome(CAPTION, (), (Rejection("x", "likelihood", "the brown dog", -3.0, 0),))
     assert once(record, "likelihood>=-1") == record
     assert once(record, "likelihood>=-4").rewrites == (Rewrite("x", "the brown dog"),)
+    assert once(record, "verdict>=0.9 likelihood>=-4").rewrites  # its verdict is not known, and refuses nothing
+    record = Outcome(CAPTION, (), (Rejection("x", "verdict", "the brown dog", 0.25, 0),))
+    assert once(record, "verdict>=0.3") == record
+    assert once(record, "verdict>=0.25").rewrites == (Rewrite("x", "the brown dog"),)
 
 
 def test_candidates_stand_in_their_places() -> None:

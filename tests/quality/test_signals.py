@@ -11,8 +11,8 @@ from laclip_aug.quality.stems import Vocabulary, counted, stem, stems_of
 from laclip_aug.quality.words import Tfidf, novelty, words
 
 OURS = {
-    "words", "tfidf", "novelty", "likelihood", "truth", "ngrams", "rank", "neighbours", "sentence", "support",
-    "worst-support", "omission", "entails", "entailed-by", "clip", "clip-gain",
+    "words", "tfidf", "novelty", "likelihood", "verdict", "truth", "ngrams", "rank", "neighbours", "sentence",
+    "support", "worst-support", "omission", "entails", "entailed-by", "clip", "clip-gain",
 }  # fmt: skip
 
 
@@ -115,6 +115,12 @@ def test_a_corpus_is_counted_by_caption() -> None:
 def test_likelihood_is_what_the_pair_carries() -> None:
     values = create_signal("likelihood").measure([TextPair("a", "b", -1.5), TextPair("a", "b")])
     assert values[0] == -1.5
+    assert math.isnan(values[1])
+
+
+def test_a_verdict_is_what_the_pair_carries() -> None:
+    values = create_signal("verdict").measure([TextPair("a", "b", -1.5, verdict=0.25), TextPair("a", "b", -1.5)])
+    assert values[0] == 0.25
     assert math.isnan(values[1])
 
 

@@ -40,6 +40,17 @@ def test_the_conditioned_layout_is_control_token_caption_separator() -> None:
         prompt.chosen(["humans"])
 
 
+def test_a_model_that_learned_to_judge_is_asked_for_its_verdict() -> None:
+    layouts = [
+        ConditionedPrompt({"a": "<a>", "b": "<b>"}, "<c>", verdict_words=words)
+        for words in (None, (" yes", " no"), ("+", "-"))
+    ]
+    chosen = [layout.chosen(["b"]).job("b", 0, "a dog", seed=1, tag=None) for layout in layouts]
+    assert [job.verdict_words for job in chosen] == [None, (" yes", " no"), ("+", "-")]
+    assert len({text_of(job) for job in chosen}) == 1
+    assert len({layout.describe()["prompt_sha256"] for layout in layouts}) == 3
+
+
 def test_each_variant_shows_three_different_pairs_of_its_strategy() -> None:
     prompt = choose_prompt(variants=8)
     for strategy in STRATEGIES:

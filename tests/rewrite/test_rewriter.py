@@ -176,6 +176,20 @@ def test_a_gate_refuses_and_the_place_is_tried_again() -> None:
         create_augmenter("llm", gate="neighbours<=0.9", **options)
 
 
+def test_a_writer_may_refuse_its_own_text() -> None:
+    said = [("on the grass, a dog follows another", 0.125), ("on the grass, two dogs are running", 0.75)]
+
+    def answer(job: Job) -> Completion:
+        text, verdict = said[(len(backend.seen) - 1) % 2]
+        return Completion(job, text, "stop", 5, -0.2, verdict)
+
+    backend = ScriptedBackend(answer)
+    options = {"backend": backend, "strategies": "human", "allow": ["number-lost"]}
+    (outcome,) = create_augmenter("llm", gate="verdict>=0.5", **options).outcomes(["two dogs run on grass"], 1, 0)
+    assert outcome.rewrites == (Rewrite("human", said[1][0]),)
+    assert [(r.reason, r.text, r.value, r.place) for r in outcome.rejections] == [("verdict", said[0][0], 0.125, 1)]
+
+
 def test_by_default_a_text_about_something_else_is_refused() -> None:
     said = ["a plate of rice with beans", "grass on which two dogs, brown ones, run after a ball"]
     backend = ScriptedBackend(lambda job: said[(len(backend.seen) - 1) % 2].replace("brown ones", "old ones"))

@@ -1,0 +1,131 @@
+"""Tuning on verdicts: what a text costs, what it weighs, and that it learns and goes on, on a model made here."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import get_peft_model_state_dict
+from sklearn.metrics import roc_auc_score
+from torch.nn import functional as F
+
+from benchmarks.caption_adapter import train
+from benchmarks.caption_adapter.rows import END, START
+from benchmarks.caption_adapter.verdicts import (
+    JUDGED,
+    Preference,
+    Reading,
+    Written,
+    cost,
+    read_all,
+    tune,
+    verdicts,
+    weights,
+)
+from tests.caption_adapter.test_training import SETTINGS, shaken, tiny
+
+WORDS = 50, 60
+
+
+def texts(seed: int, n: int, of: tuple[int, int] = (3, 50)) -> list[Written]:
+    """Texts of tokens in the range ``of``, after prompts of any."""
+    rng = np.random.default_rng(seed)
+
+    def ids(shortest: int, longest: int, low: int = 3, high: int = 50) -> list[int]:
+        return [int(i) for i in rng.integers(low, high, rng.integers(shortest, longest))]
+
+    return [Written([START, *ids(3, 9), END, *ids(1, 2)], [*ids(4, 12, *of), END]) for _ in range(n)]
+
+
+def test_texts_of_any_length_read_together_score_as_each_alone() -> None:
+    model = train.attach(tiny(), SETTINGS).eval()
+    shaken(model)
+    own = texts(1, 7)
+    found = read_all(model, own, WORDS)
+    for i, one in enumerate(own):
+        logits = model(input_ids=torch.tensor([one.prompt + one.text])).logits[0].detach()
+        before = logits[len(one.prompt) - 1 : -1]
+        own_log = -F.cross_entropy(before, torch.tensor(one.text), reduction="sum").item()
+        assert found.log_probability[i].item() == pytest.approx(own_log, rel=1e-4)
+        assert found.per_token[i].item() == pytest.approx(own_log / len(one.text), rel=1e-4)
+        end = logits[len(one.prompt) + len(one.text) - 2]  # where the text ends, its closing token yet to come
+        assert found.log_odds[i].item() == pytest.approx((end[50] - end[60]).item(), abs=1e-4)
+
+
+def test_what_a_text_costs() -> None:
+    reading = Reading(torch.tensor([-2.0, -2.0]), torch.tensor([-0.5, -0.5]), torch.tensor([1.0, 3.0]))
+    how = Preference(beta=0.25, anchor=0.5)
+
+    def softplus(x: float) -> float:
+        return math.log1p(math.exp(x))
+
+    # both are e² times as likely as at the start, which is good of the first alone: -log σ(±0.5)
+    writing = 2.0 * (softplus(-0.5) + 0.5 * 0.5), 1.0 * softplus(0.5)
+    judging = softplus(-1.0), softplus(3.0)
+    found = cost(reading, torch.tensor([-4.0, -4.0]), torch.tensor([1.0, 0.0]), torch.tensor([2.0, 1.0]), how)
+    assert found.item() == pytest.approx(sum(writing) / 2 + sum(judging) / 2, rel=1e-5)
+
+
+def test_of_a_set_and_novelty_the_true_weigh_as_much_as_the_false() -> None:
+    same = {"set": "coco", "caption": "a dog runs", "text": "A dog runs"}
+    new = {"set": "coco", "caption": "a dog runs", "text": "one hound is sprinting"}
+    rows = [same | {"verdict": True}] * 6 + [same | {"verdict": False}] * 2
+    rows += [new | {"verdict": True}, *[new | {"verdict": False}] * 9]
+    rows += [same | {"verdict": True, "origin": "smollm2 in-context"}]
+    found = weights(rows, 3.0)
+    assert found[:6].tolist() == pytest.approx([8 / 12] * 6)
+    assert found[6:8].tolist() == pytest.approx([8 / 4] * 2)
+    assert found[8].item() == 3.0  # 5, were it not for the bound
+    assert found[9:18].tolist() == pytest.approx([10 / 18] * 9)
+    assert found[18].item() == 0  # written by another model, it only teaches judging
+
+
+def test_it_learns_both_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    own = texts(2, 48, (3, 25)) + texts(3, 48, (25, 50))
+    true = torch.tensor([1.0] * 48 + [0.0] * 48)
+    settings = replace(SETTINGS, rate=2e-2, warmup=2, dropout=0.02)
+    how = Preference(beta=1.0, epochs=12)
+
+    def run(folder: Path, passes: int) -> tuple[Reading, Reading, dict[str, torch.Tensor]]:
+        folder.mkdir(exist_ok=True)
+        model = train.attach(tiny(), settings)
+        before = read_all(model, own, WORDS)
+        torch.manual_seed(4)
+        steps = tune(model, own, before.log_probability, true, torch.ones(96), WORDS, settings, how, folder, every=3)
+        for number in steps:
+            if number == passes:
+                break
+        return before, read_all(model, own, WORDS), get_peft_model_state_dict(model)
+
+    (tmp_path / "a").mkdir()
+    before, after, whole = run(tmp_path / "a", 12)
+    gain = after.log_probability - before.log_probability
+    assert gain[true > 0].mean() > 1 + gain[true == 0].mean()
+    assert roc_auc_score(true, after.log_odds) > 0.9 > 0.7 > roc_auc_score(true, before.log_odds)
+    run(tmp_path / "b", 5)
+    _, again, parts = run(tmp_path / "b", 12)
+    assert all(torch.allclose(parts[name], whole[name], atol=1e-6) for name in whole)
+    assert torch.allclose(again.log_odds, after.log_odds, atol=1e-4)
+
+
+def test_no_caption_is_both_trained_on_and_measured() -> None:
+    some, shown = verdicts()
+    assert not {row["caption"] for row in some} & {row["caption"] for row in shown}
+    assert 0.2 < len(shown) / (len(some) + len(shown)) < 0.3
+    assert {row["verdict"] for row in shown} == {True, False}
+    blind = [json.loads(line) for line in (JUDGED / "blind.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert not {row["caption"] for row in blind} & {row["caption"] for row in some + shown}
+
+
+def test_a_checkpoint_of_other_texts_is_refused(tmp_path: Path) -> None:
+    model, own = train.attach(tiny(), SETTINGS), texts(2, 16)
+    rest = torch.ones(16), torch.ones(16), WORDS, SETTINGS, Preference(epochs=1), tmp_path
+    list(tune(model, own, torch.zeros(16), *rest, every=1))
+    list(tune(model, own, torch.zeros(16), *rest, every=1))  # goes on from its end
+    with pytest.raises(ValueError, match="of other texts or settings"):
+        list(tune(model, texts(3, 16), torch.zeros(16), *rest, every=1))
