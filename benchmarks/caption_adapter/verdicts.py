@@ -186,7 +186,7 @@ def tune(
     own = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(own, lr=settings.rate, betas=(0.9, 0.98), weight_decay=0.0)
     saved, done = folder / "checkpoint.pt", 0
-    of = hashlib.blake2b(repr((texts, true.tolist(), start.tolist(), settings, how)).encode()).hexdigest()
+    of = hashlib.blake2b(repr((texts, true.tolist(), settings, how)).encode()).hexdigest()
     if saved.exists():
         state = torch.load(saved, weights_only=True)
         if state["of"] != of:
