@@ -181,10 +181,10 @@ def test_the_files_used_last_are_kept(tiny_gguf: Path, tmp_path: Path, monkeypat
 def test_an_engine_that_merges_says_what_one_that_applies_says(
     kind: type[LlamaCppBackend], tiny_gguf: Path, tiny_adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def said(adapter: Path | None) -> tuple[list[tuple[str, float]], dict[str, object], dict[str, object]]:
+    def said(adapter: Path | None) -> tuple[dict[str, float], dict[str, object], dict[str, object]]:
         backend = kind(tiny_gguf, GREEDY, adapter=adapter, n_ctx=256, n_threads=1)
-        done = sorted(backend.complete(JOBS), key=lambda c: c.job.seed)
-        found = [(c.text, c.log_likelihood) for c in done], backend.describe(), backend.provenance()
+        done = {f"{c.job.seed} {c.text}": c.log_likelihood for c in backend.complete(JOBS)}
+        found = done, backend.describe(), backend.provenance()
         backend.close()
         return found
 
@@ -192,7 +192,8 @@ def test_an_engine_that_merges_says_what_one_that_applies_says(
     (tmp_path / "file").write_text("no directory can be made here")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     applied = said(tiny_adapter)
-    assert merged[0] == applied[0] != without[0]
+    assert merged[0] == pytest.approx(applied[0], abs=0.15)  # the same texts; merged weights are rounded to 8 bits
+    assert merged[0].keys() != without[0].keys()
     assert "adapter_sha256" not in without[1]
     assert (
         merged[1]
