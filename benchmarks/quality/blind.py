@@ -6,7 +6,7 @@ python -m benchmarks.quality.blind
 and judged in one sitting by readers who did not know which wrote what, after the rule of ``judged.py``. Each line is
 {"set", "caption", "text", "strategy", "writer", "likelihood", "own", "verdict"}, false ones with "fault". What the
 writing model itself says of its text are the likelihood and ``own``, its verdict; the first writer had learned none. No
-caption was trained on. The gate was chosen on half of the captions (``halves.py``), and its figures are of the other
+caption was trained on. Gates were compared on half of the captions (``halves.py``), and their figures are of the other
 half. Prints three tables.
 """
 
