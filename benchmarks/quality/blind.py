@@ -4,10 +4,11 @@ python -m benchmarks.quality.blind
 
 ``blind.jsonl``: single draws of both for the same captions (``draws.py``; those that pass the attribute rules), mixed
 and judged in one sitting by readers who did not know which wrote what, after the rule of ``judged.py``. Each line is
-{"set", "caption", "text", "strategy", "writer", "likelihood", "own", "verdict"}, false ones with "fault". What the
-writing model itself says of its text are the likelihood and ``own``, its verdict; the first writer had learned none. No
-caption was trained on. Gates were compared on half of the captions (``halves.py``), and their figures are of the other
-half. Prints three tables.
+{"set", "caption", "text", "strategy", "writer", "likelihood", "own", "verdict"}, with "fault" where it is false. What
+the writing model itself says of its text are the likelihood, read back, and ``own``, its verdict. The first writer had
+learned none, and its engine told the gate the likelihood at the temperature of the draw, ``at_draw``. No caption was
+trained on. Gates were compared on half of the captions (``halves.py``); their figures are of the other half. Prints
+three tables.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from laclip_aug.rewrite.embedded import DEFAULTS, GATE_WITHOUT_VERDICT
 FILE = Path(__file__).parent / "blind.jsonl"
 SETS = ("coco", "cc3m", "laion")
 SIGNALS = ("words", "tfidf", "ngrams", "truth", "likelihood", "verdict")
+TRUER = "verdict>=0.6 likelihood>=-0.4 truth>=0.3"
 Row = dict[str, Any]
 
 
@@ -55,10 +57,13 @@ def main() -> None:
 
     print("\n| writer | gate | kept of all | true kept | false accepted | true among the accepted |")
     print("|---|---|---|---|---|---|")
+    applied = [row | {"likelihood": row["at_draw"]} for row in before]
     for name, own, spec in (
+        ("before, as the engine applied it", applied, GATE_WITHOUT_VERDICT),
         ("before", before, GATE_WITHOUT_VERDICT),
         ("tuned", tuned, GATE_WITHOUT_VERDICT),
         ("tuned", tuned, DEFAULTS["gate"]),
+        ("tuned", tuned, TRUER),
     ):
         own = [row for row in own if not to_choose_on(row["caption"])]
         true = np.array([row["verdict"] for row in own])
