@@ -6,12 +6,14 @@ in bfloat16, 1.5 times as fast as float32; the adapter's own are float32.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
@@ -83,55 +85,86 @@ def loss_of(model: PeftModel, batch: Batch) -> tuple[torch.Tensor, int]:
 
 
 def train(model: PeftModel, rows: Sequence[Row], settings: Settings, folder: Path, every: int = 50) -> None:
-    """Run to the end, or on from the last checkpoint in ``folder``; ``log.jsonl`` there gets a line a step."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Run to the end, or on from the last checkpoint in ``folder``; ``log.jsonl`` there gets a line a step.
+
+    Raises:
+        ValueError: the checkpoint is of other rows or settings.
+    """
     plan = [
         batch
         for epoch in range(settings.epochs)
         for batch in batches(rows, settings.length, settings.tokens // settings.length, settings.seed + epoch)
     ]
+
+    def loss(batch: Batch) -> torch.Tensor:
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.bfloat16):
+            total, count = loss_of(model, batch)
+        return total / count
+
+    folder.mkdir(parents=True, exist_ok=True)
+    start, seen = time.perf_counter(), 0
+    with (folder / "log.jsonl").open("a") as log:
+        for step, value in steps(model, plan, loss, settings, folder, repr((rows, settings)), every):
+            seen += plan[step].ids.numel()
+            line = {
+                "step": step + 1, "of": len(plan), "loss": value, "scored": int((plan[step].targets >= 0).sum()),
+                "rate": rate(settings, step, len(plan)), "tokens_per_second": seen / (time.perf_counter() - start),
+            }  # fmt: skip
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+
+
+def steps(
+    model: PeftModel, plan: Sequence[Any], loss: Callable[[Any], torch.Tensor], settings: Settings, folder: Path,
+    of: str, every: int,
+) -> Iterator[tuple[int, float]]:  # fmt: skip
+    """Take a step on the ``loss`` of each batch of ``plan``, and yield its number, from 0, and that loss.
+
+    Goes on from the last checkpoint in ``folder``, made after ``every`` steps and the last. ``of`` stands for all that
+    decides what the steps do.
+
+    Raises:
+        ValueError: the checkpoint is of another ``of``.
+    """
     own = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(own, lr=settings.rate, betas=(0.9, 0.98), weight_decay=0.0)
-    saved, done = folder / "checkpoint.pt", 0
+    saved, done, of = folder / "checkpoint.pt", 0, hashlib.blake2b(of.encode()).hexdigest()
     if saved.exists():
         state = torch.load(saved, weights_only=True)
+        if state.get("of") != of:
+            raise ValueError(f"{saved} is of other texts or settings; take another folder, or delete it")
+        torch.set_rng_state(state["random"])
         set_peft_model_state_dict(model, state["adapter"])
         optimizer.load_state_dict(state["optimizer"])
         done = state["step"]
-    (folder / "settings.json").write_text(json.dumps(asdict(settings)))
-    model.train()
-    start, seen = time.perf_counter(), 0
-    with (folder / "log.jsonl").open("a") as log, tqdm(total=len(plan), initial=done, unit=" steps") as bar:
+    with tqdm(total=len(plan), initial=done, unit=" steps") as bar:
         for step in range(done, len(plan)):
-            batch = plan[step]
-            rate = settings.rate * schedule(step, len(plan), settings.warmup, settings.end)
+            model.train()
             for group in optimizer.param_groups:
-                group["lr"] = rate
-            with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.bfloat16):
-                total, count = loss_of(model, batch)
-            (total / count).backward()
+                group["lr"] = rate(settings, step, len(plan))
+            value = loss(plan[step])
+            value.backward()
             torch.nn.utils.clip_grad_norm_(own, 1.0)
             optimizer.step()
             optimizer.zero_grad()
-            seen += batch.ids.numel()
-            line = {"step": step + 1, "of": len(plan), "loss": total.item() / count, "scored": count, "rate": rate,
-                    "tokens_per_second": seen / (time.perf_counter() - start)}  # fmt: skip
-            log.write(json.dumps(line) + "\n")
-            log.flush()
-            bar.set_postfix(loss=f"{line['loss']:.3f}")
+            bar.set_postfix(loss=f"{value.item():.3f}")
             bar.update()
             if (step + 1) % every == 0 or step + 1 == len(plan):
                 state = {
+                    "of": of,
+                    "step": step + 1,
                     "adapter": get_peft_model_state_dict(model),
                     "optimizer": optimizer.state_dict(),
-                    "step": step + 1,
+                    "random": torch.get_rng_state(),
                 }
                 torch.save(state, saved.with_suffix(".new"))
                 saved.with_suffix(".new").replace(saved)
+            yield step, value.item()
 
 
-def schedule(step: int, steps: int, warmup: int, end: float) -> float:
-    """Linear warm-up, then a cosine from 1 to ``end``."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+def rate(settings: Settings, step: int, steps: int) -> float:
+    """The learning rate of a step: linear warm-up, then a cosine down to ``settings.end`` of the whole."""
+    if step < settings.warmup:
+        return settings.rate * (step + 1) / settings.warmup
+    way = (step - settings.warmup) / max(1, steps - settings.warmup)
+    return settings.rate * (settings.end + (1 - settings.end) * 0.5 * (1 + math.cos(math.pi * way)))

@@ -3,9 +3,10 @@
 python -m benchmarks.quality.draws --captions DIR --out FILE.jsonl [--adapter ADAPTER.gguf] [--each 450]
 
 One text a caption, of a strategy by hash, as the first attempt draws it, without any gate. Captions are of the held-out
-fifth of COCO, CC3M and LAION (``benchmarks/caption_adapter/sources.py``), in an order by hash, but for those of the
-judged files and of the adapter's evaluation. Each line is {"set", "caption", "strategy", "text", "likelihood", "own"},
-the last the writer's verdict of its text; with "refused" where the attribute rules do not let the text pass.
+fifth of COCO and CC3M (``benchmarks/caption_adapter/sources.py``) and of all of LAION, whose fifth is used up, in an
+order by hash, but for those of the judged files, of pairs to train on and of the adapter's evaluation. Each line is
+{"set", "caption", "strategy", "text", "likelihood", "own"}, the last the writer's verdict of its text; with "refused"
+where the attribute rules do not let the text pass.
 """
 
 from __future__ import annotations
@@ -28,7 +29,14 @@ from laclip_aug.rewrite.reply import Acceptance
 from laclip_aug.seeding import derive
 
 HERE = Path(__file__).parent
-SEEN = ("drawn.jsonl", "judged.jsonl", "blind.jsonl", "../caption_adapter/pairs.jsonl", "../caption_adapter/bold.jsonl")
+SEEN = (
+    "drawn.jsonl",
+    "judged.jsonl",
+    "blind.jsonl",
+    "sound.jsonl",
+    "../caption_adapter/pairs.jsonl",
+    "../caption_adapter/bold.jsonl",
+)
 
 
 def hashed(text: str) -> bytes:
@@ -46,7 +54,7 @@ def captions(folder: Path) -> dict[str, list[str]]:
     held = {
         "coco": [caption for own in sources.coco(folder, held=True) for caption in own],
         "cc3m": sources.cc3m(folder, held=True),
-        "laion": sources.laion(folder, held=True),
+        "laion": sources.laion(folder, held=True) + sources.laion(folder, held=False),
     }
     return {name: sorted(set(texts) - seen, key=lambda text: hashed(f"fresh{text}")) for name, texts in held.items()}
 

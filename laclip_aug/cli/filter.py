@@ -2,9 +2,12 @@
 
 examples:
   laclip-aug cache filter rewrites --sweep
-  laclip-aug cache filter rewrites --gate "truth>=0.4 novelty>=0.1" --out stricter
+  laclip-aug cache filter rewrites --gate "sound>=0.5 truth>=0.6 novelty>=0.1" --out stricter
   laclip-aug cache filter rewrites --gate "clip-gain(ViT-B-32:laion2b_s34b_b79k)>=-0.03" --images train.csv --out seen
   laclip-aug cache filter stricter --gate none --out rewrites-again
+
+The gate decides on every text, those refused before too: what a signal refused comes back if the new gate does not ask
+for that signal, or asks for less. To be stricter, name the old conditions and add to them.
 """
 
 from __future__ import annotations

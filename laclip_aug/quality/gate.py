@@ -4,8 +4,9 @@
 asked in their order: the first that a text fails is the reason for its refusal, and what comes after is not
 measured for it, so cheap signals belong before costly ones. A model goes in parentheses, as in
 ``clip(ViT-B-32:openai)>=0.2``. A number that is not known (a likelihood that nobody kept, an image that is not at hand)
-refuses nothing. Of a refused text only the number that it was refused for is kept: where the writer's own numbers are
-asked for anew, the others are not known.
+refuses nothing, so that a signal of the writer's own numbers wants one beside it that is always known. Of a refused
+text only the number that it was refused for is kept: where the writer's own numbers are asked for anew, the others are
+not known.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.quality.signals import Signal, TextPair, create_signal, split_reference
@@ -82,9 +84,11 @@ class Gate:
     def __str__(self) -> str:
         return " ".join(map(str, self.conditions))
 
-    def describe(self) -> dict[str, str]:
-        """What can change its decisions, for a manifest: the conditions, and a hash of the vocabulary."""
-        return {"spec": str(self), "vocabulary": content_hash()} if self else {"spec": "none"}
+    def describe(self) -> dict[str, Any]:
+        """What can change its decisions, for a manifest: the conditions, hashes of the vocabulary and of weights."""
+        fitted = {name: told for name, signal in self._signals.items() if (told := signal.describe())}
+        weights = {"weights": fitted} if fitted else {}
+        return {"spec": str(self), "vocabulary": content_hash(), **weights} if self else {"spec": "none"}
 
     def __bool__(self) -> bool:
         return bool(self.conditions)

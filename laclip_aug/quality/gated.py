@@ -8,6 +8,7 @@ gates in between.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -112,7 +113,7 @@ class GatedAugmenter(CaptionAugmenter):
 
     def describe(self) -> dict[str, Any]:
         """The augmenter's description, with the gate."""
-        return {**self._augmenter.describe(), "gate": str(self._gate)}
+        return {**self._augmenter.describe(), "gate": self._gate.describe()}
 
     def provenance(self) -> dict[str, Any]:
         """The augmenter's."""
@@ -125,4 +126,5 @@ class GatedAugmenter(CaptionAugmenter):
 
 def gated_fingerprint(fingerprint: str, gate: Gate) -> str:
     """A fingerprint of texts made as ``fingerprint`` says and divided by ``gate``."""
-    return f"{fingerprint}-gate-{hashlib.sha256(str(gate).encode()).hexdigest()[:16]}"
+    decides = json.dumps(gate.describe(), sort_keys=True)
+    return f"{fingerprint}-gate-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"

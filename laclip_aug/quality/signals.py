@@ -35,7 +35,8 @@ class TextPair:
     """A text that may stand for a caption, with what else is known of the two.
 
     ``log_likelihood`` is the mean log-probability of the text's tokens, in nats, under the model that wrote it.
-    ``image`` reads the encoded file of the caption's image. ``verdict`` is how likely that model finds the text true.
+    ``image`` reads the encoded file of the caption's image. ``verdict`` is how likely that model finds the text true,
+    ``sound`` what the signal of that name said while the other two were known.
     """
 
     caption: str
@@ -43,14 +44,16 @@ class TextPair:
     log_likelihood: float | None = None
     image: Callable[[], bytes] | None = None
     verdict: float | None = None
+    sound: float | None = None
 
     @classmethod
     def recalled(
         cls, caption: str, text: str, reason: str, value: float | None, image: Callable[[], bytes] | None = None
     ) -> TextPair:
         """A pair of a cache: what its writer alone knew is known still where it was the ``reason`` for a refusal."""
-        likelihood, verdict = (value if reason == name else None for name in ("likelihood", "verdict"))
-        return cls(caption, text, likelihood, image, verdict)
+        told = (value if reason == name else None for name in ("likelihood", "verdict", "sound"))
+        likelihood, verdict, sound = told
+        return cls(caption, text, likelihood, image, verdict, sound)
 
 
 class Signal(ABC):
@@ -64,6 +67,10 @@ class Signal(ABC):
 
     def learn(self, captions: Iterable[str]) -> None:  # noqa: B027 (to be overridden, or not)
         """Look at all captions of a corpus, once and before anything is measured."""
+
+    def describe(self) -> str:
+        """What but the name and this package's vocabulary decides the numbers, such as a hash of fitted weights."""
+        return ""
 
     @abstractmethod
     def measure(self, pairs: Sequence[TextPair]) -> list[float]:

@@ -6,15 +6,12 @@ them apart is in ``benchmarks/results/quality.md``). It needs no model: what wor
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from laclip_aug.quality.logistic import Logistic
 from laclip_aug.quality.signals import Signal, TextPair
 from laclip_aug.quality.stems import shipped, stems_of, words_of
 from laclip_aug.quality.words import words
@@ -25,18 +22,13 @@ FILE = Path(__file__).parent / "truth.json"
 class Truth(Signal):
     """Probability that the text is true to its caption, 0 to 1, by words kept and the likeness of new ones."""
 
-    def __init__(self) -> None:
-        fitted = _fitted()
-        self._names: list[str] = fitted["features"]
-        self._weights, self._bias = np.array(fitted["weights"]), float(fitted["bias"])
+    def describe(self) -> str:
+        """Which weights."""
+        return _model().content_hash
 
     def measure(self, pairs: Sequence[TextPair]) -> list[float]:
         """The probability for each pair."""
-        if not pairs:
-            return []
-        rows = [features(pair.caption, pair.text) for pair in pairs]
-        logits = np.array([[row[name] for name in self._names] for row in rows]) @ self._weights + self._bias
-        return [float(number) for number in 1 / (1 + np.exp(-logits))]
+        return _model().probabilities([features(pair.caption, pair.text) for pair in pairs])
 
 
 def features(caption: str, text: str) -> dict[str, float]:
@@ -78,6 +70,5 @@ def _mean(values: Sequence[float]) -> float:
 
 
 @lru_cache(maxsize=1)
-def _fitted() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(FILE.read_text(encoding="ascii"))
-    return found
+def _model() -> Logistic:
+    return Logistic(FILE)

@@ -20,7 +20,7 @@ from laclip_aug.rewrite.prompt import ConditionedPrompt
 MODEL = "smollm2"
 WEIGHTS = Path(__file__).parent / "weights"
 FILE = "smollm2-rewriter-lora.gguf"
-SHA256 = "c687dbe9799b1698d6e05d86faefeb1bc922ad4ffcdfdca4c62e53f86efe94bc"
+SHA256 = "314e772f630f270ea75e0ca3e084b28022ace4f3ba028571f366416a8d19cd8c"
 WORDS: Mapping[str, str] = {"chatgpt": "vivid", "bard": "short", "mscoco": "photo", "human": "free"}
 """Strategy → the word that asks for it."""
 VERDICT_WORDS = " true", " false"
@@ -29,7 +29,7 @@ GATE_WITHOUT_VERDICT = "likelihood>=-0.35 truth>=0.3"
 """Where no verdict is at hand: of an adapter of one's own, which may not have learned to judge."""
 DEFAULTS: Mapping[str, Any] = {
     "temperature": 0.4, "top_p": 0.95, "max_new_tokens": 64, "candidates": 1, "max_attempts": 4,
-    "gate": "verdict>=0.4 likelihood>=-0.4 truth>=0.3", "n_ctx": 256, "n_slots": 32,
+    "gate": "sound>=0.65 truth>=0.2", "n_ctx": 256, "n_slots": 32,
 }  # fmt: skip
 
 

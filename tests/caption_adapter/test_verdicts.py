@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from benchmarks.caption_adapter import train
 from benchmarks.caption_adapter.rows import END, START
 from benchmarks.caption_adapter.verdicts import (
-    JUDGED,
     Preference,
     Reading,
     Written,
@@ -27,6 +26,8 @@ from benchmarks.caption_adapter.verdicts import (
     verdicts,
     weights,
 )
+from benchmarks.quality import fresh
+from benchmarks.quality.judged import sound
 from tests.caption_adapter.test_training import SETTINGS, shaken, tiny
 
 WORDS = 50, 60
@@ -67,22 +68,34 @@ def test_what_a_text_costs() -> None:
     # both are e² times as likely as at the start, which is good of the first alone: -log σ(±0.5)
     writing = 2.0 * (softplus(-0.5) + 0.5 * 0.5), 1.0 * softplus(0.5)
     judging = softplus(-1.0), softplus(3.0)
-    found = cost(reading, torch.tensor([-4.0, -4.0]), torch.tensor([1.0, 0.0]), torch.tensor([2.0, 1.0]), how)
+    given = torch.tensor([-4.0, -4.0]), torch.tensor([1.0, 0.0]), torch.tensor([2.0, 1.0])
+    found = cost(reading, *given, torch.tensor([1.0, 1.0]), how)
     assert found.item() == pytest.approx(sum(writing) / 2 + sum(judging) / 2, rel=1e-5)
+    refused = cost(reading, *given, torch.tensor([1.0, 0.0]), how)  # the second by a rule: it has no verdict
+    assert refused.item() == pytest.approx(sum(writing) / 2 + judging[0] / 2, rel=1e-5)
 
 
-def test_of_a_set_and_novelty_the_true_weigh_as_much_as_the_false() -> None:
+def test_of_a_set_and_novelty_the_sound_weigh_as_much_as_the_others() -> None:
     same = {"set": "coco", "caption": "a dog runs", "text": "A dog runs"}
     new = {"set": "coco", "caption": "a dog runs", "text": "one hound is sprinting"}
-    rows = [same | {"verdict": True}] * 6 + [same | {"verdict": False}] * 2
-    rows += [new | {"verdict": True}, *[new | {"verdict": False}] * 9]
-    rows += [same | {"verdict": True, "origin": "smollm2 in-context"}]
-    found = weights(rows, 3.0)
-    assert found[:6].tolist() == pytest.approx([8 / 12] * 6)
-    assert found[6:8].tolist() == pytest.approx([8 / 4] * 2)
-    assert found[8].item() == 3.0  # 5, were it not for the bound
-    assert found[9:18].tolist() == pytest.approx([10 / 18] * 9)
-    assert found[18].item() == 0  # written by another model, it only teaches judging
+    rows = [same | {"strict": "ok"}] * 5 + [same | {"verdict": True}] + [same | {"verdict": False}] * 2
+    rows += [new | {"verdict": True, "strict": "ok"}, *[new | {"verdict": True, "strict": "english"}] * 8]
+    rows += [new | {"refused": "number-added"}]
+    plain, bold = weights(rows, Preference(bold=0.0)), weights(rows, Preference(bold=0.9))
+    assert plain[:6].tolist() == pytest.approx([8 / 12] * 6)
+    assert plain[6:8].tolist() == pytest.approx([8 / 4] * 2)
+    assert plain[8].item() == 3.0  # 5, were it not for the bound
+    assert plain[9:].tolist() == pytest.approx([10 / 18] * 9)
+    # "A dog runs" has no new word, "one hound is sprinting" nothing else
+    assert bold[:6].tolist() == pytest.approx([8 / 12 * (1 - 0.3)] * 6)
+    assert bold[8].item() == pytest.approx(3 * (1 + 0.6))
+    assert bold[6:8].tolist() == plain[6:8].tolist() and bold[9:].tolist() == plain[9:].tolist()
+
+
+def test_sound_is_what_the_strict_reading_found_true_and_sound_english() -> None:
+    read = {"ok": True, "english": False, "false": False, "garbled": False}
+    assert {label: sound({"verdict": True, "strict": label}) for label in read} == read
+    assert sound({"verdict": True}) and not sound({"verdict": False}) and not sound({"refused": "echo"})
 
 
 def test_it_learns_both_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
@@ -96,7 +109,8 @@ def test_it_learns_both_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None
         model = train.attach(tiny(), settings)
         before = read_all(model, own, WORDS)
         torch.manual_seed(4)
-        steps = tune(model, own, before.log_probability, true, torch.ones(96), WORDS, settings, how, folder, every=3)
+        given = before.log_probability, true, torch.ones(96), torch.ones(96)
+        steps = tune(model, own, *given, WORDS, settings, how, folder, every=3)
         for number in steps:
             if number == passes:
                 break
@@ -117,14 +131,16 @@ def test_no_caption_is_both_trained_on_and_measured() -> None:
     some, shown = verdicts()
     assert not {row["caption"] for row in some} & {row["caption"] for row in shown}
     assert 0.2 < len(shown) / (len(some) + len(shown)) < 0.3
-    assert {row["verdict"] for row in shown} == {True, False}
-    blind = [json.loads(line) for line in (JUDGED / "blind.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert not {row["caption"] for row in blind} & {row["caption"] for row in some + shown}
+    assert {sound(row) for row in shown} == {True, False}
+    judged = [row for row in some + shown if "refused" not in row]
+    assert all("strict" in row or row["verdict"] is False for row in judged), "each sound text was read strictly"
+    shown_later = [json.loads(line) for line in fresh.FILE.read_text(encoding="utf-8").splitlines()]
+    assert not {row["caption"] for row in shown_later} & {row["caption"] for row in some + shown}
 
 
 def test_a_checkpoint_of_other_texts_is_refused(tmp_path: Path) -> None:
     model, own = train.attach(tiny(), SETTINGS), texts(2, 16)
-    rest = torch.ones(16), torch.ones(16), WORDS, SETTINGS, Preference(epochs=1), tmp_path
+    rest = torch.ones(16), torch.ones(16), torch.ones(16), WORDS, SETTINGS, Preference(epochs=1), tmp_path
     list(tune(model, own, torch.zeros(16), *rest, every=1))
     list(tune(model, own, torch.zeros(16), *rest, every=1))  # goes on from its end
     with pytest.raises(ValueError, match="of other texts or settings"):

@@ -63,13 +63,14 @@ def test_it_says_of_each_text_how_likely_it_finds_it_true() -> None:
     captions = [
         "two brown dogs playing in the snow",
         "a man rides a horse on the beach",
-        "a dog chasing a cat that looks at a bird on a horse",
+        "Gotrek & Felix: The Third Omnibus (Warhammer) (Reprint)",
+        "sport makes the top list of most demanding extreme sports !",
     ]
     refused = [r for o in augmenter.outcomes(captions, 4, 0) for r in o.rejections if r.reason == "verdict"]
     augmenter.close()
     values = [r.value for r in refused if r.value is not None]
-    assert len(values) == len(refused) >= 6
-    assert all(0 <= value <= 1 for value in values) and max(values) > 0.5 > min(values)
+    assert len(values) == len(refused) >= 10
+    assert all(0 <= value <= 1 for value in values) and max(values) > 0.9 and min(values) < 0.8
 
 
 def test_another_adapter_need_not_have_learned_to_judge(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_another_adapter_need_not_have_learned_to_judge(tmp_path: Path) -> None:
     assert gates == {
         "ours": with_verdict, "by path": with_verdict, "other layout": without, "mine": without, "asked": "words>=0",
     }  # fmt: skip
-    assert "verdict" in with_verdict and "verdict" not in without
+    assert "sound" in with_verdict and "sound" not in without and "verdict" not in without
 
 
 def test_hostile_captions_are_answered_or_rejected() -> None:

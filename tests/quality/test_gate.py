@@ -1,9 +1,14 @@
 """Gates: the spec, the order of its conditions, what refuses and what is not known."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from laclip_aug.errors import ConfigurationError, UnknownNameError
+from laclip_aug.quality import truth
 from laclip_aug.quality.gate import Condition, Gate, Refusal, conditions_of
+from laclip_aug.quality.gated import gated_fingerprint
 from laclip_aug.quality.signals import TextPair
 
 
@@ -70,3 +75,17 @@ def test_a_gate_learns_from_a_corpus_that_can_be_read_again() -> None:
     gate.learn(["dog grass", "dog snow", "dog", "dog cat"])
     # every caption has the dog: its rarity is log(5/5) = 0, so nothing that counts is shared
     assert gate.judge([pair]) == [Refusal("tfidf", 0.0)]
+
+
+def test_what_decides_includes_the_weights_of_fitted_signals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert Gate("words>=0").describe().keys() == {"spec", "vocabulary"}
+    gate = Gate("truth>=0.3 words>=0")
+    before, name = gate.describe(), gated_fingerprint("abc", gate)
+    fitted = json.loads(truth.FILE.read_text(encoding="ascii"))
+    other = tmp_path / "truth.json"
+    monkeypatch.setattr(truth, "FILE", other)
+    for change, same in (({"fitted_to": "other words"}, True), ({"bias": fitted["bias"] + 0.001}, False)):
+        other.write_text(json.dumps(fitted | change, indent=4), encoding="ascii")
+        truth._model.cache_clear()
+        assert (gate.describe() == before) == (gated_fingerprint("abc", gate) == name) == same
+    truth._model.cache_clear()

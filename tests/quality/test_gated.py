@@ -75,6 +75,9 @@ def test_what_only_the_writer_knew_is_remembered_where_it_refused() -> None:
     record = Outcome(CAPTION, (), (Rejection("x", "verdict", "the brown dog", 0.25, 0),))
     assert once(record, "verdict>=0.3") == record
     assert once(record, "verdict>=0.25").rewrites == (Rewrite("x", "the brown dog"),)
+    record = Outcome(CAPTION, (), (Rejection("x", "sound", "the brown dog", 0.4, 0),))
+    assert once(record, "sound>=0.5") == record
+    assert once(record, "sound>=0.4").rewrites == (Rewrite("x", "the brown dog"),)
 
 
 def test_candidates_stand_in_their_places() -> None:
@@ -93,5 +96,5 @@ def test_any_augmenter_may_stand_behind_a_gate() -> None:
         assert [c.text for c in candidates(outcome)] == texts
     assert gated.fingerprint() != plain.fingerprint()
     assert gated.fingerprint() != GatedAugmenter(plain, Gate("shared-letters>=0.6")).fingerprint()
-    assert gated.describe()["gate"] == "shared-letters>=0.5"
+    assert gated.describe()["gate"]["spec"] == "shared-letters>=0.5"
     assert gated.augment(["a dog"], 2, 3)[0][0] == "a dog"  # the caption stands in for what was refused

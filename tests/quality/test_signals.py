@@ -1,17 +1,19 @@
 """Word-level signals by values worked out by hand, and the registry."""
 
+import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from laclip_aug.errors import ConfigurationError, UnknownNameError
-from laclip_aug.quality import stems
+from laclip_aug.quality import sound, stems, truth
 from laclip_aug.quality.signals import TextPair, create_signal, meaning_of, signal_names
 from laclip_aug.quality.stems import Vocabulary, counted, stem, stems_of
 from laclip_aug.quality.words import Tfidf, novelty, words
 
 OURS = {
-    "words", "tfidf", "novelty", "likelihood", "verdict", "truth", "ngrams", "rank", "neighbours", "sentence",
+    "words", "tfidf", "novelty", "likelihood", "verdict", "sound", "truth", "ngrams", "rank", "neighbours", "sentence",
     "support", "worst-support", "omission", "entails", "entailed-by", "clip", "clip-gain",
 }  # fmt: skip
 
@@ -58,7 +60,6 @@ def flat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every stem is equally rare, so that shares are counts."""
     import numpy as np
 
-    from laclip_aug.quality import truth
     from laclip_aug.quality import words as word_level
 
     vocabulary = Vocabulary(99, {}, {}, np.zeros((0, 1), np.float32))
@@ -135,7 +136,7 @@ def test_the_shipped_vocabulary_knows_captions() -> None:
     assert cosine("kitten", "cat") > cosine("kitten", "train")
 
 
-HOSTILE = ["", "\0", "日本語の写真", "a " * 20_000, "\ud800", "x" * 100_000, "🐶🐶🐶"]
+HOSTILE = ["", ", " * 20_000, "with " * 3000, "\0", "日本語の写真", "a " * 20_000, "\ud800", "x" * 100_000, "🐶🐶🐶"]
 
 
 @pytest.mark.parametrize("name", ["words", "tfidf", "novelty", "truth", "ngrams", "rank", "neighbours"])
@@ -145,6 +146,54 @@ def test_hostile_texts_have_a_number(name: str) -> None:
     assert len(values) == len(pairs)
     assert not any(math.isnan(value) or math.isinf(value) for value in values)
     assert create_signal(name).measure([]) == []
+
+
+def test_hostile_texts_with_a_verdict_have_a_number_too() -> None:
+    values = create_signal("sound").measure([TextPair(a, b, -90.0, verdict=0.0) for a in HOSTILE for b in HOSTILE])
+    assert all(0 <= value <= 1 for value in values)
+
+
+def test_what_sound_looks_at() -> None:
+    pair = TextPair("a dog on grass, near a red ball", "near a red ball, by a tree, a dog, on grass", -0.5, verdict=0.8)
+    found = sound.features(pair)
+    assert found["verdict"] == pytest.approx(math.log(4)) and found["likelihood"] == -0.5
+    # "a dog on grass" is taken over in one piece; what stands behind it in the caption does not in the text
+    assert found["stretches"] == pytest.approx(1 / 11)
+    assert found["prepositions"] == pytest.approx(1 / 5)  # "by"; "near" and "on" are the caption's
+    assert found["commas"] == pytest.approx(2 / 5)  # three, of which the caption has one
+    # near a, a red, red ball, a dog, dog on, on grass of ten neighbours
+    assert found["phrases"] == pytest.approx(6 / 10)
+    assert sound.features(replace(pair, text=""))["stretches"] == 0
+
+
+@pytest.mark.parametrize("caption", ["two dogs run", "海滩上的狗", " ".join(f"word{n} and so on" for n in range(40))])
+def test_a_copy_is_true_however_long(caption: str) -> None:
+    assert create_signal("truth").measure([TextPair(caption, caption)])[0] > 0.85
+
+
+def test_sound_is_the_logistic_of_what_the_writer_told_and_of_what_truth_looks_at() -> None:
+    model = json.loads(sound.FILE.read_text(encoding="ascii"))
+    weight = dict(zip(model["features"], model["weights"], strict=True))
+    caption, text = "two brown dogs play in the snow", "In the snow, two brown dogs play"
+    logit = model["bias"] + weight["verdict"] * math.log(0.8 / 0.2) + weight["likelihood"] * -0.25
+    known = TextPair(caption, text, -0.25, verdict=0.8)
+    own = sound.features(known)
+    logit += sum(weight[name] * own[name] for name in weight.keys() - {"verdict", "likelihood"})
+    signal = create_signal("sound")
+    assert signal.measure([known]) == [pytest.approx(1 / (1 + math.exp(-logit)))]
+    surer, unlikelier = replace(known, verdict=0.9), replace(known, log_likelihood=-0.5)
+    more, less = signal.measure([surer, unlikelier])
+    assert 1 > more > signal.measure([known])[0] > less > 0
+    certain = signal.measure([replace(known, verdict=1.0), replace(known, verdict=0.0)])
+    assert 1 > certain[0] > more and 0 < certain[1] < less, "a verdict without any doubt is no infinite one"
+
+
+def test_sound_is_unknown_unless_its_writer_told_or_a_cache_kept_it() -> None:
+    pair = TextPair("a dog", "the dog", -0.25)
+    values = create_signal("sound").measure(
+        [pair, TextPair.recalled("a dog", "the dog", "sound", 0.3), TextPair.recalled("a dog", "the dog", "words", 0.3)]
+    )
+    assert math.isnan(values[0]) and values[1] == 0.3 and math.isnan(values[2])
 
 
 def test_truth_puts_a_rewrite_above_an_invention_and_a_stranger_below_both() -> None:
