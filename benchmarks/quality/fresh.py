@@ -49,9 +49,13 @@ def main() -> None:
         print(f"| {name} | {len(own)} | {shares} | {new:.3f} |")
     before, after = ({row["caption"]: sound(row) for row in own} for own in writers.values())
     both = [(before[caption], after[caption]) for caption in before if caption in after]
-    print(f"\nof {len(both)} captions {both.count((False, True))} became sound, {both.count((True, False))} unsound\n")
+    print(
+        f"\nOf {len(both):,} captions {both.count((False, True))} became sound, {both.count((True, False))} unsound\n"
+    )
 
-    print("| signal, second writer, other half | AUC, sound | sound kept at 5% of the others | AUC, true | kept |")
+    print(
+        "| signal, second writer, other half | AUC, sound | kept at 5% of the others | AUC, true | true kept at 5% of the false |"
+    )
     print("|---|---|---|---|---|")
     own = [row for row in writers["second"] if not to_choose_on(row["caption"])]
     for name in SIGNALS:

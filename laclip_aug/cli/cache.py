@@ -17,7 +17,7 @@ examples:
   laclip-aug cache export rewrites new-tars --for 'cc3m/{00000..00331}.tar'
   laclip-aug cache merge part-0 part-1 part-2 --out rewrites
   laclip-aug cache add-strategy rewrites --strategies mscoco --out more
-  laclip-aug cache filter rewrites --gate "sound>=0.5 truth>=0.6" --out stricter
+  laclip-aug cache filter rewrites --gate "sound>=0.65 truth>=0.6" --out stricter
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 examples:
   laclip-aug cache filter rewrites --sweep
-  laclip-aug cache filter rewrites --gate "sound>=0.5 truth>=0.6 novelty>=0.1" --out stricter
+  laclip-aug cache filter rewrites --gate "sound>=0.65 truth>=0.6 novelty>=0.1" --out stricter
   laclip-aug cache filter rewrites --gate "clip-gain(ViT-B-32:laion2b_s34b_b79k)>=-0.03" --images train.csv --out seen
   laclip-aug cache filter stricter --gate none --out rewrites-again
 
