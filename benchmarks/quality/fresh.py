@@ -54,7 +54,7 @@ def main() -> None:
     )
 
     print(
-        "| signal, second writer, other half | AUC, sound | kept at 5% of the others | AUC, true | true kept at 5% of the false |"
+        "| signal, second writer | AUC, sound | kept at 5% of the others | AUC, true | true kept at 5% of the false |"
     )
     print("|---|---|---|---|---|")
     own = [row for row in writers["second"] if not to_choose_on(row["caption"])]
