@@ -15,7 +15,7 @@ from typing import Any
 
 from laclip_aug import create_augmenter
 from laclip_aug.quality.gate import Gate
-from laclip_aug.rewrite.embedded import DEFAULTS
+from laclip_aug.rewrite.embedded import DEFAULTS, GATE_WITHOUT_VERDICT
 
 
 def main() -> None:
@@ -34,7 +34,8 @@ def main() -> None:
             spent[0] += time.thread_time() - started
             texts[0] += len(pairs)
 
-    augmenter = create_augmenter("llm", model=args.model, gate=DEFAULTS.get("gate", "truth>=0.5"), n_threads=1)
+    gate = DEFAULTS["gate"] if args.model is None else GATE_WITHOUT_VERDICT
+    augmenter = create_augmenter("llm", model=args.model, gate=gate, n_threads=1)
     lines = args.captions.read_text(encoding="utf-8").splitlines()
     Gate.judge = timed  # type: ignore[method-assign]
     before = cpu_seconds()
