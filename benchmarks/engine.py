@@ -40,7 +40,7 @@ from laclip_aug.generation.llamacpp import LlamaCppBackend
 from laclip_aug.generation.scheduler import Feed
 from laclip_aug.rewrite.choosing import choose_prompt
 from laclip_aug.rewrite.embedded import find
-from laclip_aug.rewrite.prompt import Prompt, shown_caption, variant_of
+from laclip_aug.rewrite.prompt import Prompt, shown_caption
 
 Way = Callable[[list[str]], tuple[int, int]]
 
@@ -49,7 +49,7 @@ def jobs(prompt: Prompt, captions: list[str]) -> Iterator[Job]:
     """One job per caption and strategy, those of a caption behind each other."""
     for number, caption in enumerate(captions):
         for place, strategy in enumerate(prompt.strategies):
-            variant = variant_of(prompt, strategy, caption, place, 0)
+            variant = prompt.variant(strategy, caption, place, 0)
             yield prompt.job(strategy, variant, shown_caption(caption), 4 * number + place, None)
 
 

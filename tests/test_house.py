@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
@@ -89,3 +91,16 @@ def test_no_unsafe_loading() -> None:
         calls = {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
         assert not calls & {"eval", "exec"}, module
         assert not {name.split(".")[0] for name in imported(tree)} & unsafe, module
+
+
+def test_what_benchmarks_import_of_the_package_is_there() -> None:
+    """They are run by hand, and rarely: a name that moved would be noticed by whoever wants a figure made again."""
+    missing = []
+    for file in sorted((ROOT.parent / "benchmarks").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "laclip_aug":
+                module = importlib.import_module(str(node.module))
+                rooms = {found.name for found in pkgutil.iter_modules(getattr(module, "__path__", []))}
+                names = [alias.name for alias in node.names if alias.name not in rooms]
+                missing += [f"{file.name}: {node.module}.{name}" for name in names if not hasattr(module, name)]
+    assert missing == []
