@@ -34,6 +34,7 @@ SEEN = (
     "judged.jsonl",
     "blind.jsonl",
     "sound.jsonl",
+    "fresh.jsonl",
     "../caption_adapter/pairs.jsonl",
     "../caption_adapter/bold.jsonl",
 )

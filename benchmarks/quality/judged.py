@@ -54,10 +54,10 @@ def judged() -> list[Judged]:
 
 
 def readings() -> list[dict[str, Any]]:
-    """All lines of the files that a writer or a signal may learn from, in their order, those refused by a rule too."""
+    """All lines of ``blind.jsonl`` and ``sound.jsonl``, those refused by a rule too."""
     return [
         json.loads(line)
-        for name in ("drawn", "judged", "blind", "sound")
+        for name in ("blind", "sound")
         for line in (FILE.parent / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     ]
 
