@@ -5,9 +5,10 @@ python -m benchmarks.quality.fresh
 ``fresh.jsonl``: single draws of both for the same captions (``draws.py``; those that pass the attribute rules), mixed
 and read in one sitting by readers who did not know which wrote what. Each line is {"set", "caption", "text",
 "strategy", "writer", "likelihood", "own", "strict"}: the last is "ok" (sound English that says nothing false),
-"english" (true, in bad English), "false" or "garbled". No writer was trained on these captions. The weights of
-``sound`` and the gates were chosen on half of them (``halves.py``); figures of signals and gates are of the other half.
-Prints three tables.
+"english" (true, in bad English), "false" or "garbled"; of the second's texts "again" is what another reader said later.
+No writer was trained on these captions. The weights of ``sound`` and the gates were chosen on half of them
+(``halves.py``); figures of signals and gates are of the other half, and of the second's draws at its default
+temperature that were read after all was chosen ("later", ``judged.of_shipped``). Prints three tables.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy.typing as npt
 from benchmarks.caption_adapter.metrics import novelty
 from benchmarks.quality.evidence_study import auc, kept
 from benchmarks.quality.halves import to_choose_on
-from benchmarks.quality.judged import sound, true
+from benchmarks.quality.judged import of_shipped, sound, true
 from laclip_aug.quality.gate import Gate
 from laclip_aug.quality.signals import TextPair, create_signal
 from laclip_aug.rewrite.embedded import DEFAULTS
@@ -53,29 +54,40 @@ def main() -> None:
         f"\nOf {len(both):,} captions {both.count((False, True))} became sound, {both.count((True, False))} unsound\n"
     )
 
+    twice = [(true(row), true({"strict": row["again"]}), row) for row in writers["second"]]
+    agreed = [(one, row) for one, other, row in twice if one == other]
+    kept_true, let_in = (holding_gate([row for one, row in agreed if one is what]) for what in (True, False))
     print(
-        "| signal, second writer | AUC, sound | kept at 5% of the others | AUC, true | true kept at 5% of the false |"
+        f"Two readers agree whether a text is true for {len(agreed)} of {len(twice)}; of these the default gate keeps"
     )
-    print("|---|---|---|---|---|")
-    own = [row for row in writers["second"] if not to_choose_on(row["caption"])]
-    for name in SIGNALS:
+    print(f"{kept_true:.1%} of the true and accepts {let_in:.1%} of the false\n")
+
+    shown = {name: [row for row in own if not to_choose_on(row["caption"])] for name, own in writers.items()}
+    shown["second, later"] = [row for row in of_shipped() if row["temperature"] == DEFAULTS["temperature"]]
+    print("| signal | texts | AUC, sound | kept at 5% of the others | AUC, true | true kept at 5% of the false |")
+    print("|---|---|---|---|---|---|")
+    for of, name in ((of, name) for of in ("second", "second, later") for name in SIGNALS):
+        own = shown[of]
         found = np.array(create_signal(name).measure(pairs(own)))
-        cells = [
-            f"{measure(found, goal):.3f}"
-            for goal in (holding(own, sound), holding(own, true))
-            for measure in (auc, kept)
-        ]
-        print(f"| `{name}` | " + " | ".join(cells) + " |")
+        goals = (holding(own, sound), holding(own, true))
+        cells = " | ".join(f"{measure(found, goal):.3f}" for goal in goals for measure in (auc, kept))
+        print(f"| `{name}` | {of} | {cells} |")
 
     print("\n| writer | gate | kept of all | true kept | false accepted | true, accepted | sound, accepted |")
     print("|" + "---|" * 7)
-    for name, spec in (("first", FORMER), *(("second", spec) for spec in (FORMER, DEFAULTS["gate"], TRUER))):
-        own = [row for row in writers[name] if not to_choose_on(row["caption"])]
+    of_gates = [("first", FORMER), *(("second", spec) for spec in (FORMER, DEFAULTS["gate"], TRUER))]
+    for of, spec in (*of_gates, *(("second, later", spec) for spec in (DEFAULTS["gate"], TRUER))):
+        own = shown[of]
         passed = np.array([refusal is None for refusal in Gate(spec).judge(pairs(own))])
         holds = holding(own, true)
         shares = (passed.mean(), passed[holds].mean(), passed[~holds].mean(), holds[passed].mean())
         cells = " | ".join(f"{one:.1%}" for one in (*shares, holding(own, sound)[passed].mean()))
-        print(f"| {name} | `{spec}` | {cells} |")
+        print(f"| {of} | `{spec}` | {cells} |")
+
+
+def holding_gate(rows: list[Row]) -> float:
+    """The share of ``rows`` that the default gate lets pass."""
+    return float(np.mean([refusal is None for refusal in Gate(DEFAULTS["gate"]).judge(pairs(rows))]))
 
 
 def rows_of(writer: str) -> list[Row]:
