@@ -18,22 +18,42 @@ import argparse
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 
 ENTRY_POINT_GROUP = "laclip_aug.augmenters"
 
 
+class Told(NamedTuple):
+    """What its writer told of a text, so that gates can ask for it when the writer has gone; ``None`` is not known.
+
+    ``likelihood`` is the mean log-probability of the text's tokens under the model that wrote it, in nats; ``verdict``
+    is how likely that model finds the text true, 0 to 1.
+    """
+
+    likelihood: float | None = None
+    verdict: float | None = None
+
+    @classmethod
+    def of(cls, likelihood: float | None, verdict: float | None) -> Told | None:
+        """Both, or ``None`` where neither is known."""
+        return None if likelihood is None and verdict is None else cls(likelihood, verdict)
+
+
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """A text that was accepted. ``source`` says what made it: a strategy such as ``"chatgpt"``, or ``"eda"``."""
+    """A text that was accepted. ``source`` says what made it: a strategy such as ``"chatgpt"``, or ``"eda"``.
+
+    ``told`` is no part of what the text is: rewrites are equal if source and text are.
+    """
 
     source: str
     text: str
+    told: Told | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +62,7 @@ class Rejection:
 
     If a gate refused it (``laclip_aug.quality.gate``), the reason is the signal's name, ``value`` is what the signal
     said, and ``place`` is where the text belongs among the caption's texts, so that another gate can bring it back.
+    ``told`` is as in :class:`Rewrite`.
     """
 
     source: str
@@ -49,6 +70,7 @@ class Rejection:
     text: str = ""
     value: float | None = None
     place: int | None = None
+    told: Told | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ def _joined(before: Outcome, new: Outcome) -> Outcome:
     """Both records as one; a new text that says what one of before says is a duplicate."""
     said = {normalise(rewrite.text) for rewrite in before.rewrites}
     fresh = tuple(rewrite for rewrite in new.rewrites if normalise(rewrite.text) not in said)
-    twice = [Rejection(r.source, "duplicate", r.text) for r in new.rewrites if normalise(r.text) in said]
+    twice = [Rejection(r.source, "duplicate", r.text, told=r.told) for r in new.rewrites if normalise(r.text) in said]
     return Outcome(
         before.caption,
         (*before.rewrites, *fresh),

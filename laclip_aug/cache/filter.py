@@ -2,7 +2,8 @@
 
 Shard follows shard, with the same captions in the same order. What the gate refuses stays in the record with the
 signal's name, its value and its place, so that another gate brings it back; the cache that results depends on the texts
-and on the last gate alone. Filtered with ``none``, a cache is again what it was before its first filter.
+and on the last gate alone. What the writer told of a text stays with it as well, so that its own numbers are asked for
+like any others. Filtered with ``none``, a cache is again what it was before its first filter.
 """
 
 from __future__ import annotations

@@ -19,9 +19,11 @@ from laclip_aug.exchange.files import replace_file
 from laclip_aug.version import __version__
 
 FORMAT = "laclip-aug cache"
-FORMAT_VERSION = 2
-BY_IMAGE_VERSION = 3
-"""Of a cache that is keyed by images, in which earlier releases would find no caption."""
+FORMAT_VERSION = 4
+READ_VERSIONS = (2, 3, 4)
+"""Those of caches that this release reads, and writes on as the last: up to 3 nothing was kept of what a writer told of
+its texts; 2 were the caches that are keyed by captions, 3 those that are keyed by images.
+"""
 MANIFEST = "manifest.json"
 INPUT_SOURCE = "input"
 """The ``source`` of a rejection of a caption as such (empty, too long), made by no augmenter."""
@@ -192,8 +194,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as indented JSON, with a checksum of its own."""
-        version = BY_IMAGE_VERSION if self.by_image else FORMAT_VERSION
-        body = {"format": FORMAT, "format_version": version, **asdict(self)}
+        body = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
         return json.dumps({**body, "checksum": _checksum(body)}, indent=1) + "\n"
 
     def save(self, directory: Path) -> None:
@@ -229,10 +230,11 @@ def read_manifest(directory: str | Path) -> Manifest:
         raise CacheCorruptError(f"{path} is damaged or was edited (its checksum is another); {damaged}")
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise CacheFormatError(f"{path} is not the manifest of a rewrite cache; give the directory that a build made")
-    if raw.get("format_version") not in (FORMAT_VERSION, BY_IMAGE_VERSION):
+    if raw.get("format_version") not in READ_VERSIONS:
         raise CacheFormatError(
             f"{directory} has cache format version {raw.get('format_version')}, this laclip-aug ({__version__}) reads "
-            f"version {FORMAT_VERSION}; use the release that made it, or export it there and import it here"
+            f"versions {READ_VERSIONS[0]} to {READ_VERSIONS[-1]}; use the release that made it, or export it there and "
+            "import it here"
         )
     try:
         if checksum is None:

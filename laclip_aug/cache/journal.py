@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from laclip_aug.augmenter import Outcome, Rejection, Rewrite
+from laclip_aug.augmenter import Outcome, Rejection, Rewrite, Told
 from laclip_aug.errors import CacheCorruptError, CacheError
 from laclip_aug.exchange.files import disk_errors, sync_directory
 
@@ -250,13 +250,12 @@ def _captions(region: bytes) -> list[str]:
 def encode(record: Outcome) -> bytes:
     """``record`` as compact JSON: [caption, [[source, text]...], [[source, reason, text]...], tokens].
 
-    What a gate refused is [source, reason, text, value, place]. In a cache keyed by images the image's key follows.
+    What a gate refused is [source, reason, text, value, place]. Behind a text of which its writer told something stand
+    likelihood and verdict, null where not known; behind any other nothing, as in earlier versions. In a cache keyed by
+    images the image's key follows.
     """
-    rewrites = [[r.source, r.text] for r in record.rewrites]
-    rejections = [
-        [r.source, r.reason, r.text] if r.place is None else [r.source, r.reason, r.text, r.value, r.place]
-        for r in record.rejections
-    ]
+    rewrites = [[r.source, r.text, *(r.told or ())] for r in record.rewrites]
+    rejections = [[r.source, r.reason, r.text, *_behind(r)] for r in record.rejections]
     image = [record.image] if record.image else []
     return _json([record.caption, rewrites, rejections, record.tokens, *image]).encode("ascii")
 
@@ -264,5 +263,17 @@ def encode(record: Outcome) -> bytes:
 def decode(payload: bytes) -> Outcome:
     """The record that ``encode`` wrote."""
     caption, rewrites, rejections, tokens, *image = json.loads(payload)
-    made = tuple(Rewrite(*r) for r in rewrites), tuple(Rejection(*r) for r in rejections)
-    return Outcome(caption, *made, tokens, image=image[0] if image else "")
+    made = tuple(Rewrite(source, text, Told(*told) if told else None) for source, text, *told in rewrites)
+    return Outcome(caption, made, tuple(_refused(*r) for r in rejections), tokens, image=image[0] if image else "")
+
+
+def _behind(refused: Rejection) -> tuple[float | None, ...]:
+    if refused.place is None and refused.told is None:
+        return ()
+    return refused.value, refused.place, *(refused.told or ())
+
+
+def _refused(
+    source: str, reason: str, text: str, value: float | None = None, place: int | None = None, *told: float | None
+) -> Rejection:
+    return Rejection(source, reason, text, value, place, Told(*told) if told else None)

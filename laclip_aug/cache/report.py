@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from laclip_aug.augmenter import Outcome
+from laclip_aug.augmenter import Outcome, Told
 from laclip_aug.cache.browse import sample, snapshot
 from laclip_aug.cache.config import Config, as_json
 from laclip_aug.cache.folding import leader_of
@@ -31,6 +31,8 @@ from laclip_aug.quality.wording import score
 SAMPLE = 5000
 ALWAYS = ("words", "novelty", "kept", "tfidf", "truth")
 """Signals that are cheap, and measured whether the gate has them or not."""
+TOLD = {"likelihood": {"likelihood"}, "verdict": {"verdict"}, "sound": {"likelihood", "verdict"}}
+"""Signals of what its writer told of a text → what is to be known of accepted texts for them to be measured."""
 _BINS, _WIDTH = 40, 4
 _GRID = 30
 _SHOWN, _EXAMPLES, _WORDS = 10, 3, 20
@@ -49,12 +51,13 @@ class Text:
     text: str
     reason: str = ""
     recorded: float | None = None
+    told: Told | None = None
     values: dict[str, float] = field(default_factory=dict)
 
     @property
     def pair(self) -> TextPair:
         """As signals take it."""
-        return TextPair.recalled(self.caption, self.text, self.reason, self.recorded)
+        return TextPair.recalled(self.caption, self.text, self.reason, self.recorded, told=self.told)
 
     @property
     def score(self) -> float:
@@ -79,9 +82,9 @@ def report_of(directory: str | Path, spec: str | None = None, count: int = SAMPL
     now = snapshot(directory)
     gate = Gate(gate_spec(now.manifest.configs) if spec is None else spec)
     chosen = sample(directory, count, seed)
-    accepted = [Text(r.caption, t.source, t.text) for r in chosen for t in r.rewrites]
+    accepted = [Text(r.caption, t.source, t.text, told=t.told) for r in chosen for t in r.rewrites]
     refused = _refused(chosen, {condition.name for condition in gate.conditions})
-    signals, left_out = _signals(gate)
+    signals, left_out = _signals(gate, accepted)
     examples = _examples(chosen)
     for reference, signal in signals.items():
         together = [*accepted, *refused, *(text for own in examples.values() for text in own)]
@@ -127,8 +130,11 @@ def gate_spec(configs: Iterable[Config]) -> str:
     return "none"
 
 
-def _signals(gate: Gate) -> tuple[dict[str, Signal], dict[str, str]]:
-    signals = {reference: create_signal(reference) for reference in ALWAYS} | gate.signals
+def _signals(gate: Gate, accepted: Sequence[Text]) -> tuple[dict[str, Signal], dict[str, str]]:
+    told = [text.told._asdict() for text in accepted if text.told is not None]
+    known = {name for one in told for name, value in one.items() if value is not None}
+    names = [*ALWAYS, *(name for name, needed in TOLD.items() if needed <= known)]
+    signals = {reference: create_signal(reference) for reference in names} | gate.signals
     left_out = {name: f"needs {signal.needs}" for name, signal in signals.items() if signal.needs}
     return {name: signal for name, signal in signals.items() if name not in left_out}, left_out
 
@@ -136,7 +142,7 @@ def _signals(gate: Gate) -> tuple[dict[str, Signal], dict[str, str]]:
 def _refused(records: Sequence[Outcome], names: set[str]) -> list[Text]:
     """The texts that a gate refused."""
     return [
-        Text(record.caption, r.source, r.text, r.reason, r.value)
+        Text(record.caption, r.source, r.text, r.reason, r.value, r.told)
         for record in records
         for r in record.rejections
         if r.text and r.source != INPUT_SOURCE and (r.place is not None or r.reason in names)
@@ -276,7 +282,8 @@ def _examples(records: Sequence[Outcome]) -> dict[str, list[Text]]:
     for record in records:
         for r in record.rejections:
             if r.source != INPUT_SOURCE and r.text and len(found[r.reason]) < _EXAMPLES:
-                found[r.reason].setdefault(record.caption, Text(record.caption, r.source, r.text, r.reason, r.value))
+                text = Text(record.caption, r.source, r.text, r.reason, r.value, r.told)
+                found[r.reason].setdefault(record.caption, text)
     return {reason: list(own.values()) for reason, own in found.items() if own}
 
 

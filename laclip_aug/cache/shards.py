@@ -12,7 +12,6 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from shlex import quote
@@ -21,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from laclip_aug.augmenter import Outcome, Rejection, Rewrite
+from laclip_aug.augmenter import Outcome, Rejection, Rewrite, Told
 from laclip_aug.cache.format import Shard, counted
 from laclip_aug.cache.journal import encode
 from laclip_aug.cache.keys import KEY_BYTES, record_key
@@ -29,14 +28,17 @@ from laclip_aug.errors import CacheCorruptError, CacheError
 from laclip_aug.exchange.files import replace_file
 
 _TEXT = pa.string()
+# 64 bits, as the checksum of a row is of what was written to the last digit
+_TOLD = [(name, pa.float64()) for name in Told._fields]
+_REWRITE = pa.struct([("source", _TEXT), ("text", _TEXT), *_TOLD])
 _REJECTION = pa.struct(
-    [("source", _TEXT), ("reason", _TEXT), ("text", _TEXT), ("value", pa.float64()), ("place", pa.int32())]
+    [("source", _TEXT), ("reason", _TEXT), ("text", _TEXT), ("value", pa.float64()), ("place", pa.int32()), *_TOLD]
 )
 SCHEMA = pa.schema(
     [
         ("key", pa.binary(KEY_BYTES)),
         ("caption", _TEXT),
-        ("rewrites", pa.list_(pa.struct([("source", _TEXT), ("text", _TEXT)]))),
+        ("rewrites", pa.list_(_REWRITE)),
         ("rejections", pa.list_(_REJECTION)),
         ("tokens", pa.int64()),
         ("crc32", pa.uint32()),
@@ -65,8 +67,12 @@ def write_shard(directory: Path, index: int, records: Sequence[Outcome], origins
             {
                 "key": key,
                 "caption": record.caption,
-                "rewrites": [{"source": r.source, "text": r.text} for r in record.rewrites],
-                "rejections": [asdict(r) for r in record.rejections],
+                "rewrites": [{"source": r.source, "text": r.text, **_numbers(r)} for r in record.rewrites],
+                "rejections": [
+                    {"source": r.source, "reason": r.reason, "text": r.text, "value": r.value, "place": r.place}
+                    | _numbers(r)
+                    for r in record.rejections
+                ],
                 "tokens": record.tokens,
                 "crc32": zlib.crc32(encode(record)),
                 "image": record.image,
@@ -178,11 +184,22 @@ def _sound_rows(table: Any) -> Iterator[Outcome]:
 def _record(row: dict[str, Any]) -> Outcome:
     return Outcome(
         row["caption"],
-        tuple(Rewrite(r["source"], r["text"]) for r in row["rewrites"]),
-        tuple(Rejection(**r) for r in row["rejections"]),
+        tuple(Rewrite(r["source"], r["text"], _told(r)) for r in row["rewrites"]),
+        tuple(
+            Rejection(r["source"], r["reason"], r["text"], r["value"], r["place"], _told(r)) for r in row["rejections"]
+        ),
         row["tokens"],
         image=row.get("image") or "",
     )
+
+
+def _numbers(text: Rewrite | Rejection) -> dict[str, float | None]:
+    return (text.told or Told())._asdict()
+
+
+def _told(row: dict[str, Any]) -> Told | None:
+    """What the writer told; shards of earlier versions have no columns for it."""
+    return Told.of(row.get("likelihood"), row.get("verdict"))
 
 
 def _opened(directory: Path, shard: Shard) -> Any:

@@ -245,7 +245,7 @@ def storable(record: Outcome) -> Outcome:
     refused = [replace(r, text=encodable(r.text)) for r in record.rejections]
     for rewrite in record.rewrites:
         if reason := _unfit(rewrite.text, record.caption):
-            refused.append(Rejection(rewrite.source, reason, encodable(rewrite.text)))
+            refused.append(Rejection(rewrite.source, reason, encodable(rewrite.text), told=rewrite.told))
         else:
             kept.append(rewrite)
     refused.sort(key=lambda r: r.place is not None)  # what a gate refused stands last, in its order

@@ -2,17 +2,21 @@
 
 examples:
   laclip-aug cache filter rewrites --sweep
+  laclip-aug cache filter rewrites --gate "sound>=0.75 truth>=0.2" --out sounder
   laclip-aug cache filter rewrites --gate "sound>=0.65 truth>=0.6 novelty>=0.1" --out stricter
   laclip-aug cache filter rewrites --gate "clip-gain(ViT-B-32:laion2b_s34b_b79k)>=-0.03" --images train.csv --out seen
   laclip-aug cache filter stricter --gate none --out rewrites-again
 
 The gate decides on every text, those refused before too: what a signal refused comes back if the new gate does not ask
-for that signal, or asks for less. To be stricter, name the old conditions and add to them.
+for that signal, or asks for less. To be stricter, name the old conditions and add to them. What its writer alone knows
+of a text (likelihood, verdict, and sound, which joins them) is in the cache with each text, so that a gate may ask for
+more of these too, without a new build. Caches of earlier versions have it of those texts only that were refused for it.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from typing import TYPE_CHECKING
 
 from laclip_aug.errors import ConfigurationError
@@ -21,8 +25,8 @@ from laclip_aug.quality.signals import meaning_of, signal_names
 if TYPE_CHECKING:
     from laclip_aug.cache.filter import Images
 
-SWEPT = "words>=0 kept>=0 tfidf>=0 truth>=0 novelty>=0"
-"""What ``--sweep`` measures if no gate is named."""
+SWEPT = "words>=0 kept>=0 tfidf>=0 truth>=0 novelty>=0 likelihood>=0 verdict>=0 sound>=0"
+"""What ``--sweep`` measures if no gate is named; it shows what is known of any text."""
 
 
 def add_filter_arguments(parser: argparse.ArgumentParser, full: bool) -> None:
@@ -63,7 +67,10 @@ def run_filter(args: argparse.Namespace) -> int:
     if args.sweep:
         from laclip_aug.quality.sweep import lines
 
-        print("\n".join(lines(sweep(args.directory, args.gate or SWEPT, images))))
+        swept = sweep(args.directory, args.gate or SWEPT, images)
+        if not args.gate:
+            swept = {side: found for side, found in swept.items() if not (found[0] and all(map(math.isnan, found[0])))}
+        print("\n".join(lines(swept)))
         return 0
     if args.gate is None:
         raise ConfigurationError("name the gate with --gate, for example --gate default; --sweep shows what it keeps")

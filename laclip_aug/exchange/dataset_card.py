@@ -92,7 +92,9 @@ def _card(name: str, origin: Origin, number: int) -> str:
 # {name}
 
 {number} captions with texts that could caption the same image, made or imported with laclip-aug. A row has the
-`caption`, its `rewrites` (`source` and `text`), and its `rejections`: texts that were refused, with the reason.
+`caption`, its `rewrites` (`source` and `text`), and its `rejections`: texts that were refused, with the reason. Where
+the model that wrote a text said how likely it is, `likelihood` is the mean log-probability of its tokens, in nats, and
+`verdict` how likely the model finds it true, from 0 to 1; elsewhere they are null.
 
 | source | texts |
 |---|---|

@@ -13,14 +13,14 @@ from pathlib import Path
 from shlex import quote
 from typing import IO, Any
 
-from laclip_aug.augmenter import Outcome
+from laclip_aug.augmenter import Outcome, Rejection, Rewrite, Told
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.exchange.files import write_new
 
 COLUMNS = ("caption", "rewrites", "rejections", "tokens")
 IMAGE_KEY = "image_key"
 """A further column, the first in a CSV, of records that are found by their images' keys."""
-CSV_COLUMNS = ("caption", "source", "text", "rejected")
+CSV_COLUMNS = ("caption", "source", "text", "rejected", *Told._fields)
 _SLAB = 4096
 
 Write = Callable[[IO[bytes], Iterable[Outcome]], int]
@@ -32,9 +32,12 @@ def export(records: Iterable[Outcome], output: str | Path) -> int:
     - ``.jsonl`` and ``.parquet``: one row a caption: ``caption``, ``rewrites`` of ``source`` and ``text``,
       ``rejections`` of ``source``, ``reason`` and ``text`` (and, where a gate refused it, ``value`` and ``place``, by
       which another gate brings it back), and ``tokens``;
-    - ``.csv``: one row a text, ``caption,source,text,rejected``, the last being the reason or empty; a caption without
-      any text has one row;
+    - ``.csv``: one row a text, ``caption,source,text,rejected,likelihood,verdict``, the fourth being the reason or
+      empty; a caption without any text has one row;
     - ``-``: standard output, as JSONL.
+
+    With each text goes what its writer told of it, where that is known: ``likelihood`` in nats a token, ``verdict``
+    from 0 to 1.
 
     Raises:
         ConfigurationError: the name says no format, or is an address.
@@ -61,14 +64,20 @@ def export(records: Iterable[Outcome], output: str | Path) -> int:
 def _row(record: Outcome) -> dict[str, Any]:
     return {
         "caption": record.caption,
-        "rewrites": [{"source": r.source, "text": r.text} for r in record.rewrites],
+        "rewrites": [{"source": r.source, "text": r.text, **_numbers(r)} for r in record.rewrites],
         "rejections": [
             {"source": r.source, "reason": r.reason, "text": r.text}
             | ({} if r.place is None else {"value": r.value, "place": r.place})
+            | _numbers(r)
             for r in record.rejections
         ],
         "tokens": record.tokens,
     } | ({IMAGE_KEY: record.image} if record.image else {})
+
+
+def _numbers(text: Rewrite | Rejection) -> dict[str, Any]:
+    """What the writer told, as far as it is known."""
+    return {name: value for name, value in (text.told or Told())._asdict().items() if value is not None}
 
 
 def _jsonl(file: IO[bytes], records: Iterable[Outcome]) -> int:
@@ -87,9 +96,9 @@ def _csv(file: IO[bytes], records: Iterable[Outcome]) -> int:
             if not number:
                 writer.writerow([IMAGE_KEY, *CSV_COLUMNS] if record.image else CSV_COLUMNS)
             number += 1
-            rows: list[tuple[str, ...]] = [(record.caption, r.source, r.text, "") for r in record.rewrites]
-            rows += [(record.caption, r.source, r.text, r.reason) for r in record.rejections]
-            rows = rows or [(record.caption, "", "", "")]
+            rows = [(record.caption, r.source, r.text, "", *(r.told or Told())) for r in record.rewrites]
+            rows += [(record.caption, r.source, r.text, r.reason, *(r.told or Told())) for r in record.rejections]
+            rows = rows or [(record.caption, "", "", "", None, None)]
             writer.writerows([(record.image, *row) for row in rows] if record.image else rows)
         if not number:
             writer.writerow(CSV_COLUMNS)
@@ -100,25 +109,14 @@ def record_schema(by_image: bool = False) -> Any:
     """The Arrow schema of records in Parquet."""
     import pyarrow as pa
 
-    text = pa.string()
+    text, number = pa.string(), pa.float64()
+    told = [(name, number) for name in Told._fields]
+    refused = [("source", text), ("reason", text), ("text", text), ("value", number), ("place", pa.int64()), *told]
     return pa.schema(
         [
             ("caption", text),
-            ("rewrites", pa.list_(pa.struct([("source", text), ("text", text)]))),
-            (
-                "rejections",
-                pa.list_(
-                    pa.struct(
-                        [
-                            ("source", text),
-                            ("reason", text),
-                            ("text", text),
-                            ("value", pa.float64()),
-                            ("place", pa.int64()),
-                        ]
-                    )
-                ),
-            ),
+            ("rewrites", pa.list_(pa.struct([("source", text), ("text", text), *told]))),
+            ("rejections", pa.list_(pa.struct(refused))),
             ("tokens", pa.int64()),
             *([(IMAGE_KEY, text)] if by_image else []),
         ]

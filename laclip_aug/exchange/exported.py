@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import Any
 
-from laclip_aug.augmenter import Outcome, Rejection, Rewrite
+from laclip_aug.augmenter import Outcome, Rejection, Rewrite, Told
 from laclip_aug.exchange.export import COLUMNS, CSV_COLUMNS, IMAGE_KEY
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import kind_of, open_bytes
 from laclip_aug.exchange.readers import InputOptions, table_rows
+
+_EARLIER_COLUMNS = CSV_COLUMNS[:4]
+"""Of a CSV from before exports told what a writer told."""
 
 
 def is_export(file: str) -> bool:
@@ -43,7 +47,7 @@ def exported(file: str, log: InputLog) -> Iterator[Outcome]:
         try:
             yield Outcome(
                 str(caption),
-                tuple(Rewrite(str(r["source"]), str(r["text"])) for r in rewrites),
+                tuple(Rewrite(str(r["source"]), str(r["text"]), _told(r)) for r in rewrites),
                 tuple(_rejection(r) for r in rejections),
                 int(tokens),
                 image=str(image[0] or "") if image else "",
@@ -60,7 +64,17 @@ def _rejection(row: Mapping[str, Any]) -> Rejection:
         str(row["text"]),
         None if value is None else float(value),
         None if place is None else int(place),
+        _told(row),
     )
+
+
+def _told(row: Mapping[str, Any]) -> Told | None:
+    """What the writer told; exports of earlier versions have no such fields, and an empty cell of a CSV is none."""
+    given = (row.get(name) for name in Told._fields)
+    numbers = [None if value is None or value == "" else float(value) for value in given]
+    if not all(number is None or math.isfinite(number) for number in numbers):
+        raise ValueError("a likelihood or verdict is no finite number")
+    return Told.of(*numbers)
 
 
 def _rows(file: str, log: InputLog) -> Iterator[tuple[str, list[Any]]]:
@@ -86,11 +100,11 @@ def _csv_rows(file: str, log: InputLog) -> Iterator[tuple[str, list[Any]]]:
         table = csv.reader(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
         try:
             head = tuple(next(table, ()))
-            if head not in (CSV_COLUMNS, (IMAGE_KEY, *CSV_COLUMNS)):
+            keyed = int(head[:1] == (IMAGE_KEY,))
+            if head[keyed:] not in (CSV_COLUMNS, _EARLIER_COLUMNS):
                 return
         except (UnicodeDecodeError, csv.Error):
             return
-        keyed = len(head) - len(CSV_COLUMNS)
         for (*image, caption), rows in groupby(table, key=lambda row: row[: 1 + keyed]):
             log.rows += 1
             texts = [dict(zip(head, row, strict=False)) for row in rows]

@@ -4,9 +4,9 @@
 asked in their order: the first that a text fails is the reason for its refusal, and what comes after is not
 measured for it, so cheap signals belong before costly ones. A model goes in parentheses, as in
 ``clip(ViT-B-32:openai)>=0.2``. A number that is not known (a likelihood that nobody kept, an image that is not at hand)
-refuses nothing, so that a signal of the writer's own numbers wants one beside it that is always known. Of a refused
-text only the number that it was refused for is kept: where the writer's own numbers are asked for anew, the others are
-not known.
+refuses nothing, so that a signal of the writer's own numbers wants one beside it that is always known. What a writer
+tells of its texts goes with them into the cache, of the accepted and of those that a gate refused, and any later gate
+may ask for it. Of texts of caches from before that, only the number that a text was refused for is known.
 """
 
 from __future__ import annotations

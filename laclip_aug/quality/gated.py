@@ -35,14 +35,17 @@ def candidates(record: Outcome) -> list[Rejection]:
     rewrites = iter(record.rewrites)
     for rejection in refused:
         while len(found) < (rejection.place or 0) and (rewrite := next(rewrites, None)) is not None:
-            found.append(Rejection(rewrite.source, "", rewrite.text))
+            found.append(Rejection(rewrite.source, "", rewrite.text, told=rewrite.told))
         found.append(rejection)
-    return found + [Rejection(rewrite.source, "", rewrite.text) for rewrite in rewrites]
+    return found + [Rejection(rewrite.source, "", rewrite.text, told=rewrite.told) for rewrite in rewrites]
 
 
 def pairs_of(record: Outcome, image: Image | None = None) -> list[TextPair]:
     """The pairs that a gate decides about, in the order of :func:`candidates`."""
-    return [TextPair.recalled(record.caption, text.text, text.reason, text.value, image) for text in candidates(record)]
+    return [
+        TextPair.recalled(record.caption, text.text, text.reason, text.value, image, text.told)
+        for text in candidates(record)
+    ]
 
 
 def regated(
@@ -74,15 +77,15 @@ def _divided(record: Outcome, refusals: Iterator[Any], gate: Gate, wanted: dict[
     for place, text in enumerate(texts):
         refusal = next(refusals)
         if refusal is not None:
-            out.append(Rejection(text.source, refusal.signal, text.text, refusal.value, place))
+            out.append(replace(text, reason=refusal.signal, value=refusal.value, place=place))
         elif crowded and wanted is not None and taken[text.source] >= wanted.get(text.source, 0):
-            out.append(Rejection(text.source, SURPLUS, text.text, place=place))
+            out.append(replace(text, reason=SURPLUS, value=None, place=place))
         elif crowded and folded(text.text) in seen:
-            out.append(Rejection(text.source, DUPLICATE, text.text, place=place))
+            out.append(replace(text, reason=DUPLICATE, value=None, place=place))
         else:
             taken[text.source] += 1
             seen.add(folded(text.text))
-            kept.append(Rewrite(text.source, text.text))
+            kept.append(Rewrite(text.source, text.text, text.told))
     return replace(record, rewrites=tuple(kept), rejections=tuple(out))
 
 

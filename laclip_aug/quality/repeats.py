@@ -54,5 +54,5 @@ def _judged(outcome: Outcome, users: dict[str, dict[frozenset[str], None]]) -> O
     return replace(
         outcome,
         rewrites=tuple(rewrite for rewrite in outcome.rewrites if rewrite not in repeated),
-        rejections=(*outcome.rejections, *(Rejection(r.source, "repeated", r.text) for r in repeated)),
+        rejections=(*outcome.rejections, *(Rejection(r.source, "repeated", r.text, told=r.told) for r in repeated)),
     )

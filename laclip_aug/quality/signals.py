@@ -17,16 +17,20 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import ClassVar
 
+from laclip_aug.augmenter import Told
 from laclip_aug.errors import ConfigurationError, UnknownNameError
+from laclip_aug.quality.cleaning import as_clip_reads
 
 ENTRY_POINT_GROUP = "laclip_aug.signals"
 
 UNKNOWN = float("nan")
 """What a signal answers where it cannot be measured, such as a likelihood that nobody kept."""
 
+_read = lru_cache(maxsize=1 << 12)(as_clip_reads)  # a caption stands beside each of its texts
 _REFERENCE = re.compile(r"([a-z][a-z0-9-]*)(?:\((.+)\))?")
 
 
@@ -36,7 +40,7 @@ class TextPair:
 
     ``log_likelihood`` is the mean log-probability of the text's tokens, in nats, under the model that wrote it.
     ``image`` reads the encoded file of the caption's image. ``verdict`` is how likely that model finds the text true,
-    ``sound`` what the signal of that name said while the other two were known.
+    ``sound`` what the signal of that name said of a text of which the other two were not kept.
     """
 
     caption: str
@@ -48,12 +52,30 @@ class TextPair:
 
     @classmethod
     def recalled(
-        cls, caption: str, text: str, reason: str, value: float | None, image: Callable[[], bytes] | None = None
+        cls,
+        caption: str,
+        text: str,
+        reason: str = "",
+        value: float | None = None,
+        image: Callable[[], bytes] | None = None,
+        told: Told | None = None,
     ) -> TextPair:
-        """A pair of a cache: what its writer alone knew is known still where it was the ``reason`` for a refusal."""
-        told = (value if reason == name else None for name in ("likelihood", "verdict", "sound"))
-        likelihood, verdict, sound = told
-        return cls(caption, text, likelihood, image, verdict, sound)
+        """A pair with what its writer ``told`` of it, both texts as CLIP reads them.
+
+        The writer reads the caption so too: a gate says the same of a text as it is made and of one in a cache, where
+        captions stand as they came. Early caches did not keep what was told: what the writer alone knew is known there
+        where it was the ``reason`` for a refusal, of that ``value``.
+        """
+        kept = told or Told()
+        likelihood, verdict, sound = (value if reason == name else None for name in ("likelihood", "verdict", "sound"))
+        return cls(
+            _read(caption),
+            as_clip_reads(text),
+            likelihood if kept.likelihood is None else kept.likelihood,
+            image,
+            verdict if kept.verdict is None else kept.verdict,
+            sound,
+        )
 
 
 class Signal(ABC):

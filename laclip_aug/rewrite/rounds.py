@@ -7,10 +7,11 @@ neither the order in which completions arrive nor on other captions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from laclip_aug.augmenter import Outcome, Rejection, Rewrite
+from laclip_aug.augmenter import Outcome, Rejection, Rewrite, Told
 from laclip_aug.errors import ModelError
 from laclip_aug.generation.backend import Completion, Job
 from laclip_aug.quality.gate import Gate
@@ -20,6 +21,7 @@ from laclip_aug.rewrite.reply import Acceptance
 from laclip_aug.seeding import derive
 
 _KEPT_OF_A_REJECTION = 1000
+_DIGITS = 4  # of what a writer tells; so few compress, and the gate sees no more of them than a later one will
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class CaptionWork:
     plan: Plan
     shown: str = field(init=False)
     attempt: int = 0
-    _texts: dict[int, str] = field(default_factory=dict)
+    _texts: dict[int, Rewrite] = field(default_factory=dict)
     _scores: dict[int, float] = field(default_factory=dict)
     _rejections: list[Rejection] = field(default_factory=list)
     _refused: list[Rejection] = field(default_factory=list)
@@ -121,20 +123,20 @@ class CaptionWork:
         for key in sorted(self._asked):
             (place, _), (variant, _) = key, self._asked[key]
             strategy = plan.strategy(place)
-            others = [text for other, text in self._texts.items() if other != place]
+            others = [rewrite.text for other, rewrite in self._texts.items() if other != place]
             text, reason = plan.acceptance.judge(self._arrived[key], plan.prompt.examples(strategy, variant), others)
             if reason is not None:
                 self._rejections.append(Rejection(strategy, reason, text[:_KEPT_OF_A_REJECTION]))
                 continue
-            likelihood, verdict = self._arrived[key].log_likelihood, self._arrived[key].verdict
-            (refusal,) = plan.gate.judge([TextPair(self.shown, text, likelihood or None, verdict=verdict)])
+            told = _told(self._arrived[key])
+            (refusal,) = plan.gate.judge([TextPair.recalled(self.shown, text, told=told)])
             if refusal is not None:
-                self._refused.append(Rejection(strategy, refusal.signal, text, refusal.value))
+                self._refused.append(Rejection(strategy, refusal.signal, text, refusal.value, told=told))
                 continue
-            score = plan.score(self.shown, text, likelihood) if plan.scores else 0.0
+            score = plan.score(self.shown, text, self._arrived[key].log_likelihood) if plan.scores else 0.0
             if place not in self._texts or score > self._scores[place]:
                 self._scores[place] = score
-                self._texts[place] = text
+                self._texts[place] = Rewrite(strategy, text, told)
         self.attempt += 1
         self._asked.clear()
         self._arrived.clear()
@@ -143,7 +145,16 @@ class CaptionWork:
         """What became of the caption: no result at all if one of its completions failed for no fault of its own."""
         if self._failed:
             return Outcome(self.caption, (), (), self._tokens, self._failed)
-        rewrites = tuple(Rewrite(self.plan.strategy(place), self._texts[place]) for place in sorted(self._texts))
+        rewrites = tuple(self._texts[place] for place in sorted(self._texts))
         # behind the texts that were accepted, which another gate is to prefer
         refused = [replace(r, place=place) for place, r in enumerate(self._refused, len(rewrites))]
         return Outcome(self.caption, rewrites, (*self._rejections, *refused), self._tokens)
+
+
+def _told(completion: Completion) -> Told | None:
+    """What the writer told of the text, as it is kept; a likelihood of exactly 0 is that of an engine that has none."""
+    return Told.of(_rounded(completion.log_likelihood or None), _rounded(completion.verdict))
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None or not math.isfinite(number) else round(float(number), _DIGITS)

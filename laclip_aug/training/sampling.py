@@ -181,7 +181,7 @@ class TextSampler:
                 continue
             for rewrite in found:
                 if (name := names.get(rewrite.source)) is not None:
-                    rewrites.append(rewrite if name == rewrite.source else Rewrite(name, rewrite.text))
+                    rewrites.append(rewrite if name == rewrite.source else Rewrite(name, rewrite.text, rewrite.told))
         rewrites.sort(key=lambda rewrite: self._rank[rewrite.source])
         return rewrites, missed
 

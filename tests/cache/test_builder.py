@@ -301,7 +301,7 @@ def test_another_format_version_is_refused(tmp_path):
     ):
         manifest.write_text(text)
         for use in (CaptionCache, lambda path: build_cache(source, path, ShoutAugmenter()), verify_cache):
-            with pytest.raises(CacheFormatError, match=f"version {version}"):
+            with pytest.raises(CacheFormatError, match=f"format version {version}, this .* reads versions 2 to 4; use"):
                 use(tmp_path / "cache")
     for text in (sound[:100], sound.replace('"rows": 1', '"rows": 2'), sound.replace('"checksum"', '"checksun"')):
         manifest.write_text(text)

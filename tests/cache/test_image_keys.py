@@ -61,7 +61,7 @@ def test_each_image_has_its_own_rewrites(tmp_path, cache, capsys):
     assert find(cache, "0007") == Outcome("image", (Rewrite("recap", "a photo of 7 boats"),), image="0007")
     assert verify_cache(cache) == ([], [])
     manifest = json.loads((cache / "manifest.json").read_text())
-    assert manifest["format_version"] == 3  # releases that know no image keys refuse it
+    assert manifest["format_version"] == 4  # releases that know no image keys refuse it
     assert manifest["configs"][0]["describe"]["keyed_by"] == "image"
     assert main(["cache", "show", str(cache), "0007"]) == 0
     assert capsys.readouterr().out == "0007: image\n  recap: a photo of 7 boats\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import open_clip
 import pytest
 
-from laclip_aug.augmenter import Outcome, Rejection, Rewrite
+from laclip_aug.augmenter import Outcome, Rejection, Rewrite, Told
 from laclip_aug.cache.config import Config
 from laclip_aug.cache.report import gate_spec, report_of
 from laclip_aug.cache.writer import CacheWriter
@@ -91,6 +91,27 @@ def test_refused_texts_of_each_reason_are_shown_with_the_value_they_were_refused
     assert [item["text"] for item in shown["colour-added"]] == ["two red dogs run on grass"]
     likelihood = report["signals"]["likelihood"]
     assert sum(likelihood["refused"]) == 3 and sum(likelihood["accepted"]) == 0 and likelihood["unknown"] == 3
+
+
+def test_what_writers_told_is_shown_of_accepted_and_refused_texts_where_it_is_known(tmp_path: Path) -> None:
+    numbers = [Told(-0.25, 0.5), Told(-0.5, None), Told(-0.75, 0.9)]
+    made = Outcome(
+        "the dog",
+        (Rewrite("human", "a dog sat", numbers[0]), Rewrite("human", "a dog is", numbers[1])),
+        (Rejection("human", "novelty", "dog, the", 0.0, 2, numbers[2]),),
+    )
+    signals = report_of(make(tmp_path / "cache", [*RECORDS, made]), "kept>=0.3 novelty>=0.1")["signals"]
+    assert set(signals) == {"words", "novelty", "kept", "tfidf", "truth", "likelihood", "verdict", "sound"}
+    for name, accepted, refused in (("likelihood", 2, 1), ("verdict", 1, 1), ("sound", 1, 1)):
+        found = signals[name]
+        assert (sum(found["accepted"]), sum(found["refused"])) == (accepted, refused)
+        assert found["unknown"] == 5 - accepted and found["bounds"] == []
+    assert signals["likelihood"]["quantiles"]["50%"] == -0.375 and signals["verdict"]["quantiles"]["50%"] == 0.5
+    assert (signals["likelihood"]["edges"][0], signals["verdict"]["edges"][-1]) == (-0.75, 0.9)
+
+    without = [Outcome("the cat", (Rewrite("human", "a cat sat", Told(-0.25, None)),))]
+    assert "likelihood" in (found := report_of(make(tmp_path / "other", without))["signals"])
+    assert not {"verdict", "sound"} & set(found)
 
 
 def test_lengths_are_clips_own(directory: Path) -> None:

@@ -46,7 +46,7 @@ def test_datasets_loads_the_folder(tmp_path, cache, monkeypatch):
     assert len(found) == 30
     for record in records(cache):
         row = found[record.caption]
-        assert row["rewrites"] == [{"source": r.source, "text": r.text} for r in record.rewrites]
+        assert [(r["source"], r["text"]) for r in row["rewrites"]] == [(r.source, r.text) for r in record.rewrites]
         assert [r["reason"] for r in row["rejections"]] == [r.reason for r in record.rejections]
     card = (tmp_path / "my data" / "README.md").read_text()
     header = yaml.safe_load(card.split("---")[1])

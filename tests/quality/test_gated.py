@@ -4,9 +4,10 @@ import itertools
 
 from shouting import ShoutAugmenter
 
-from laclip_aug.augmenter import Outcome, Rejection, Rewrite
+from laclip_aug.augmenter import Outcome, Rejection, Rewrite, Told
 from laclip_aug.quality.gate import Gate
-from laclip_aug.quality.gated import GatedAugmenter, candidates, regated
+from laclip_aug.quality.gated import GatedAugmenter, candidates, pairs_of, regated
+from laclip_aug.quality.signals import TextPair, create_signal
 
 CAPTION = "a brown dog"
 TEXTS = ("a brown dog", "the brown dog", "a dog", "one cat")  # novelty by hand: 0, 2 of 4, 1 of 3, all
@@ -78,6 +79,38 @@ def test_what_only_the_writer_knew_is_remembered_where_it_refused() -> None:
     record = Outcome(CAPTION, (), (Rejection("x", "sound", "the brown dog", 0.4, 0),))
     assert once(record, "sound>=0.5") == record
     assert once(record, "sound>=0.4").rewrites == (Rewrite("x", "the brown dog"),)
+
+
+def test_what_a_writer_told_is_asked_for_of_accepted_and_refused_texts_under_any_gate() -> None:
+    numbers = [Told(-0.125, 0.9), Told(-0.75, 0.2), Told(-0.5, None), None]
+    record = Outcome(
+        CAPTION,
+        tuple(Rewrite("x", text, told) for text, told in zip(TEXTS[:3], numbers, strict=False)),
+        (Rejection("x", "echo", "A brown dog!"), Rejection("x", "novelty", TEXTS[3], 1.0, 3)),
+    )
+    known = [(p.log_likelihood, p.verdict) for p in pairs_of(record)]
+    assert known == [(-0.125, 0.9), (-0.75, 0.2), (-0.5, None), (None, None)]
+    likelier = once(record, "likelihood>=-0.6")
+    assert [(r.text, r.told) for r in likelier.rewrites] == [(TEXTS[i], numbers[i]) for i in (0, 2, 3)]
+    assert likelier.rejections[1] == Rejection("x", "likelihood", TEXTS[1], -0.75, 1)
+    assert likelier.rejections[1].told == numbers[1]
+    true = once(likelier, "verdict>=0.5")  # asked for another number, it says its own
+    assert [r.text for r in true.rewrites] == [TEXTS[i] for i in (0, 2, 3)]
+    assert true.rejections[1] == Rejection("x", "verdict", TEXTS[1], 0.2, 1)
+    back = once(true, "")
+    assert [(r.text, r.told) for r in back.rewrites] == list(zip(TEXTS, numbers, strict=True))
+
+    sound = create_signal("sound").measure([TextPair(CAPTION, TEXTS[1], -0.75, verdict=0.2)])
+    (refused,) = [r for r in once(true, "sound>=1").rejections if r.text == TEXTS[1]]
+    assert refused.value == round(sound[0], 4) < 1
+    assert [r.text for r in once(true, "sound>=1").rewrites] == [TEXTS[2], TEXTS[3]]  # not known, and not refused
+
+
+def test_a_pair_is_read_as_clip_reads_it() -> None:
+    found = TextPair.recalled("salt &amp; pepper", "pepper &amp;amp; salt", told=Told(-1.0, None))
+    assert found == TextPair("salt & pepper", "pepper & salt", -1.0)
+    record = Outcome("salt &amp; pepper", (Rewrite("x", "pepper & salt"),))
+    assert once(record, "words>=1").rewrites == record.rewrites
 
 
 def test_candidates_stand_in_their_places() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from laclip_aug.augmenter import Outcome, Rewrite
+from laclip_aug.augmenter import Outcome, Rewrite, Told
 from laclip_aug.quality.repeats import without_repeats
 
 STOCK = "Children and pictures are not for this service"
@@ -30,6 +30,13 @@ def test_a_text_of_three_captions_that_says_little_of_any_is_rejected_in_any_ord
         assert sorted(r.text for o in found for r in o.rejections if r.reason == "repeated") == sorted(
             [STOCK, STOCK, STOCK.lower() + "."]
         )
+
+
+def test_a_repeated_text_keeps_what_its_writer_told() -> None:
+    told = Told(-0.5, 0.25)
+    outcomes = [Outcome(o.caption, tuple(Rewrite(r.source, r.text, told) for r in o.rewrites)) for o in OUTCOMES]
+    found = [text for o in without_repeats(outcomes) for text in (*o.rewrites, *o.rejections)]
+    assert len(found) == 8 and all(text.told == told for text in found)
 
 
 def test_two_captions_may_share_a_text_and_what_fits_is_not_held_back() -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from laclip_aug import create_augmenter
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cache.build import build_cache
@@ -74,7 +76,12 @@ def test_each_life_adds_captions_and_the_content_is_that_of_an_unbroken_build(ti
     build_cache(source, tmp_path / "whole", augmenter)
     augmenter.close()
     whole = records(tmp_path / "whole")
-    assert records(cache) == whole
+    found = records(cache)
+    assert found == whole
+    for caption, record in whole.items():
+        for one, other in zip(found[caption].rewrites, record.rewrites, strict=True):
+            assert one.told is not None and other.told is not None and one.told.verdict is None
+            assert one.told.likelihood == pytest.approx(other.told.likelihood, abs=2e-4) and one.told.likelihood < 0
     assert set(whole) == set(CAPTIONS) and any(r.rejections for r in whole.values())
     texts = [text.text for record in whole.values() for text in (*record.rewrites, *record.rejections)]
     assert len(texts) >= 2 * len(CAPTIONS) and len(set(texts)) > len(CAPTIONS)

@@ -7,7 +7,7 @@ from itertools import islice, pairwise
 import pytest
 
 from laclip_aug import create_augmenter
-from laclip_aug.augmenter import Rewrite
+from laclip_aug.augmenter import Rewrite, Told
 from laclip_aug.errors import ConfigurationError, InputError, ModelError, UnknownNameError
 from laclip_aug.generation.backend import Completion, Job
 from laclip_aug.generation.llamacpp import LlamaCppBackend
@@ -188,6 +188,44 @@ def test_a_writer_may_refuse_its_own_text() -> None:
     (outcome,) = create_augmenter("llm", gate="verdict>=0.5", **options).outcomes(["two dogs run on grass"], 1, 0)
     assert outcome.rewrites == (Rewrite("human", said[1][0]),)
     assert [(r.reason, r.text, r.value, r.place) for r in outcome.rejections] == [("verdict", said[0][0], 0.125, 1)]
+
+
+def test_an_outcome_has_what_the_writer_told_rounded_of_each_text_that_a_gate_judged() -> None:
+    said = [
+        ("word", -0.5, 0.5),  # too short, and never judged
+        ("two dogs run on wet grass", -0.123449, 0.00004),
+        ("two dogs run on dry grass", -1.98766, None),
+        ("on grass two dogs run", 0.0, 0.87654),  # an engine that knows no likelihood says 0
+        ("on the grass two dogs run", 0.0, None),
+        ("on some grass two dogs run", float("-inf"), float("nan")),
+    ]
+
+    def answer(job: Job) -> Completion:
+        text, likelihood, verdict = said[len(backend.seen) - 1]
+        return Completion(job, text, "stop", 5, likelihood, verdict)
+
+    backend = ScriptedBackend(answer)
+    options = {"backend": backend, "strategies": "human", "gate": "verdict>=0.5 likelihood>=-1.5"}
+    (outcome,) = create_augmenter("llm", max_attempts=2, **options).outcomes(["two dogs run on grass"], 3, 0)
+    assert [(r.reason, r.value, r.told) for r in outcome.rejections] == [
+        ("too-short", None, None),
+        ("verdict", 0.0, Told(-0.1234, 0.0)),
+        ("likelihood", -1.9877, Told(-1.9877, None)),
+    ]
+    assert [r.told for r in outcome.rewrites] == [Told(None, 0.8765), None, None]
+
+
+def test_the_better_of_two_texts_stands_with_its_own_numbers() -> None:
+    said = [("on the beach a dog is running", -9.0, 0.1), ("there on the beach runs a dog", -0.1, 0.9)]
+
+    def answer(job: Job) -> Completion:
+        text, likelihood, verdict = said[(len(backend.seen) - 1) % 2]
+        return Completion(job, text, "stop", 7, likelihood, verdict)
+
+    backend = ScriptedBackend(answer)
+    augmenter = create_augmenter("llm", backend=backend, strategies="human", candidates=2)
+    (outcome,) = augmenter.outcomes(["a dog runs on the beach"], 1, 0)
+    assert [(r.text, r.told) for r in outcome.rewrites] == [(said[1][0], (-0.1, 0.9))]
 
 
 def test_by_default_a_text_about_something_else_is_refused() -> None:
