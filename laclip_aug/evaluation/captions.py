@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from laclip_aug.errors import InputError
 from laclip_aug.evaluation.images import ImageSet
+from laclip_aug.evaluation.namesakes import places_of
 from laclip_aug.exchange.images import IMAGE_KEYS
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import kind_of
@@ -24,19 +25,23 @@ class Captioned:
     left_out: dict[str, int]
 
 
-def captioned(images: ImageSet, file: Path | None) -> Captioned:
+def captioned(images: ImageSet, file: Path | None, folders: Sequence[Path] = ()) -> Captioned:
     """The images of ``images`` that have captions: those of ``file``, or their own.
 
+    Args:
+        folders: what the images' paths are inside, by any name.
+
     Raises:
-        InputError: the file cannot be read, or no caption in it is of an image that is there.
+        InputError: the file cannot be read, no caption in it is of an image that is there, or it is not clear of which.
     """
     left_out: dict[str, int] = {}
     if file is None:
         texts = [[text for text in own if text.strip()] for own in images.captions or [[]] * len(images.keys)]
     else:
-        places, texts = _Places(images), [[] for _ in images.keys]
-        for name, caption in _rows(file):
-            if (place := places.find(name)) is None:
+        rows, texts = _rows(file), [[] for _ in images.keys]
+        places = places_of((name for name, _ in rows), images.keys, folders, str(file))
+        for name, caption in rows:
+            if (place := places.get(name)) is None:
                 left_out["captions whose image is absent"] = left_out.get("captions whose image is absent", 0) + 1
             elif caption is None:
                 left_out["rows without a caption"] = left_out.get("rows without a caption", 0) + 1
@@ -86,26 +91,6 @@ def _text(caption: Any) -> str | None:
     return caption if isinstance(caption, str) and caption.strip() and caption != MISSING else None
 
 
-class _Places:
-    """Where an image of a table is in a set: by its path, by the end of its path, or by its name if only one has it."""
-
-    def __init__(self, images: ImageSet) -> None:
-        self._whole = {key: place for place, key in enumerate(images.keys)}
-        self._named: dict[str, int | None] = {}
-        for place, key in enumerate(images.keys):
-            name = PurePosixPath(key).name
-            self._named[name] = None if name in self._named else place
-
-    def find(self, path: str) -> int | None:
-        if (found := self._whole.get(path)) is not None:
-            return found
-        parts = PurePosixPath(path).parts
-        for start in range(1, len(parts)):
-            if (found := self._whole.get("/".join(parts[start:]))) is not None:
-                return found
-        return self._named.get(parts[-1]) if parts else None
-
-
 @dataclass(frozen=True)
 class HardNegatives:
     """Rows of one file: ``[N]`` images (places in a set), right captions, and wrong ones of each."""
@@ -117,19 +102,20 @@ class HardNegatives:
     left_out: dict[str, int]
 
 
-def hard_negatives(images: ImageSet, file: Path) -> HardNegatives:
+def hard_negatives(images: ImageSet, file: Path, folders: Sequence[Path] = ()) -> HardNegatives:
     """The rows of a file of SugarCrepe's form.
 
     A JSON object or list of ``{"filename": ..., "caption": ..., "negative_caption": ...}``; the last may be a list.
 
+    Args:
+        folders: what the images' paths are inside, by any name.
+
     Raises:
-        InputError: the file is not of that form, or none of its images is there.
+        InputError: the file is not of that form, none of its images is there, or it is not clear which.
     """
     content = _json(file)
     rows = list(content.values()) if isinstance(content, dict) else content
-    places = _Places(images)
-    found: list[tuple[int, str, list[str]]] = []
-    absent = 0
+    read: list[tuple[str, str, list[str]]] = []
     for number, row in enumerate(rows if isinstance(rows, list) else []):
         try:
             wrong = row["negative_caption"]
@@ -141,10 +127,10 @@ def hard_negatives(images: ImageSet, file: Path) -> HardNegatives:
             raise InputError(
                 f"{file}: row {number} has not SugarCrepe's form, filename, caption and negative_caption ({error!r})"
             ) from None
-        place = places.find(name)
-        absent += place is None
-        if place is not None:
-            found.append((place, right, wrong))
+        read.append((name, right, wrong))
+    places = places_of((name for name, _, _ in read), images.keys, folders, str(file))
+    found = [(places[name], right, wrong) for name, right, wrong in read if name in places]
+    absent = len(read) - len(found)
     if not found:
         raise InputError(f"{file}: none of its {absent} rows is of an image in {images.name}; check both paths")
     left_out = {"rows whose image is absent": absent} if absent else {}

@@ -8,6 +8,7 @@ names, so that it does not depend on the order of the files and no class is cut 
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -108,19 +109,8 @@ class DataSet:
         Raises:
             ConfigurationError: there is no such split, or it is not written as one.
         """
-        text = self.splits.get(role) or (self.splits.get("test") if role == "zero-shot" else None)
-        if text is None:
-            raise ConfigurationError(
-                f"{self.spec.name} has no split {role!r}; write a YAML file with, for example, "
-                f"splits: {{train: 'all[:60%]', val: 'all[60%:80%]', test: 'all[80%:]'}}"
-            )
-        match = _SPLIT.fullmatch(text.strip())
-        if match is None:
-            raise ConfigurationError(f"{self.spec.name}: the split {text!r} is not written like train or train[:80%]")
-        images = self._set(match[1].strip())
-        low, high = float(match[2] or 0), float(match[3] or 100)
-        if not 0 <= low < high <= 100:
-            raise ConfigurationError(f"{self.spec.name}: the split {text!r} must go up, from 0% to at most 100%")
+        split, low, high = self._part(role)
+        images = self._set(split)
         if (low, high) == (0, 100):
             return images, np.arange(len(images.keys))
         return images, part_of_each_class(images, low / 100, high / 100)
@@ -140,20 +130,51 @@ class DataSet:
         there = labels != NO_LABEL
         return Labelled(images, chosen[there], labels[there], int((~there).sum()))
 
+    def folders(self, role: str = "test") -> list[Path]:
+        """What the paths of a split's images are inside, by any name: a folder, or a tar, which stands for one."""
+        data, part = self._source(self._part(role)[0])
+        if is_library(data):
+            return []
+        found: list[Path] = []
+        for place in map(Path, self._place(data).split("::")):
+            found += [place / (part or "")] if place.is_dir() else [place.with_suffix(""), place.parent]
+        return list(dict.fromkeys(Path(name(place)) for name in (os.path.abspath, os.path.realpath) for place in found))
+
+    def _part(self, role: str) -> tuple[str, float, float]:
+        """A split's name in the data, and from where to where it goes, in percent."""
+        text = self.splits.get(role) or (self.splits.get("test") if role == "zero-shot" else None)
+        if text is None:
+            raise ConfigurationError(
+                f"{self.spec.name} has no split {role!r}; write a YAML file with, for example, "
+                f"splits: {{train: 'all[:60%]', val: 'all[60%:80%]', test: 'all[80%:]'}}"
+            )
+        match = _SPLIT.fullmatch(text.strip())
+        if match is None:
+            raise ConfigurationError(f"{self.spec.name}: the split {text!r} is not written like train or train[:80%]")
+        low, high = float(match[2] or 0), float(match[3] or 100)
+        if not 0 <= low < high <= 100:
+            raise ConfigurationError(f"{self.spec.name}: the split {text!r} must go up, from 0% to at most 100%")
+        return match[1].strip(), low, high
+
     def _set(self, split: str) -> ImageSet:
         if split not in self._sets:
             self._sets[split] = self._named(self._opened(split))
         return self._sets[split]
 
+    def _source(self, split: str) -> tuple[str, str | None]:
+        """Where a split's data are, and the folder in there."""
+        data = self.spec.data
+        if not isinstance(data, Mapping):
+            return str(data), None if split == WHOLE else split
+        if split not in data:
+            raise UnknownNameError(f"split of {self.spec.name}", split, map(str, data))
+        return str(data[split]), None
+
     def _opened(self, split: str) -> ImageSet:
-        data, part = self.spec.data, None if split == WHOLE else split
-        if isinstance(data, Mapping):
-            if split not in data:
-                raise UnknownNameError(f"split of {self.spec.name}", split, map(str, data))
-            data, part = data[split], None
-        if is_library(str(data)):
-            return library_images(str(data), split, self._root)
-        return local_images(self._place(str(data)), part)
+        data, part = self._source(split)
+        if is_library(data):
+            return library_images(data, split, self._root)
+        return local_images(self._place(data), part)
 
     def _named(self, images: ImageSet) -> ImageSet:
         """``images`` with the names that the description gives."""

@@ -85,7 +85,7 @@ class Evaluation:
 
     def retrieval(self, protocol: Retrieval, data: DataSet) -> Found:
         images, chosen = data.images("test")
-        found = captioned(images.only(chosen.tolist()), data.captions)
+        found = captioned(images.only(chosen.tolist()), data.captions, data.folders("test"))
         features = self.store.images(self.model, found.images)
         there = np.flatnonzero(features.readable)
         captions = [found.images.captions[place] for place in there]  # type: ignore[index]
@@ -108,7 +108,7 @@ class Evaluation:
         metrics: dict[str, float] = {}
         counts, left_out = Counter[str](), Counter[str]()
         for file in data.negatives:
-            rows = hard_negatives(images, file)
+            rows = hard_negatives(images, file, data.folders("test"))
             used = sorted(set(rows.images))
             features = self.store.images(self.model, images.only(used))
             places = np.searchsorted(used, rows.images)

@@ -258,6 +258,70 @@ def test_captions_from_every_kind_of_file(tmp_path: Path) -> None:
             hard_negatives(images, tmp_path / "bad.json")
 
 
+def test_splits_that_number_their_images_alike_keep_their_own_captions(tmp_path: Path) -> None:
+    """One table of all splits; that the test images lack a row does not give one the training image's."""
+    for split in ("train", "test"):
+        (tmp_path / "photos" / split).mkdir(parents=True)
+        for number in range(3):
+            (tmp_path / f"photos/{split}/0000{number}.jpg").write_bytes(encoded((9, 9, 9), number, "JPEG"))
+    rows = [f"{split}/0000{n}.jpg" for split in ("train", "test") for n in range(3)][:-1]
+    for before in ("photos/", "/mnt/other/photos/", "", "./photos/", f"{tmp_path}/photos/"):
+        lines = [f"{before}{row}\tof {row}" for row in rows]
+        for order in (lines, lines[::-1]):
+            (tmp_path / "t.tsv").write_text("\n".join(["filepath\ttitle", *order]) + "\n")
+            data = load_dataset(str(tmp_path / "photos"), captions=str(tmp_path / "t.tsv"))
+            found = captioned(data.images("test")[0], data.captions, data.folders("test"))
+            assert dict(zip(found.images.keys, found.images.captions or [], strict=True)) == {
+                "00000.jpg": ["of test/00000.jpg"],
+                "00001.jpg": ["of test/00001.jpg"],
+            }
+            assert found.left_out == {"captions whose image is absent": 3, "images without a caption": 1}
+    negatives = [{"filename": row, "caption": f"of {row}", "negative_caption": "no"} for row in rows]
+    (tmp_path / "n.json").write_text(json.dumps(negatives))
+    hard = hard_negatives(data.images("test")[0], tmp_path / "n.json", data.folders("test"))
+    assert (hard.images, hard.right) == ([0, 1], ["of test/00000.jpg", "of test/00001.jpg"])
+    assert hard.left_out == {"rows whose image is absent": 3}
+
+
+def test_splits_in_tars_keep_their_own_captions(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("filepath,title\nphotos/train/0.png,train\nphotos/test/0.png,test\n")
+    for tar in ("a/photos/test.tar", "b/photos/test/0.tar"):
+        tar_of(tmp_path / tar, [("0.png", encoded((9, 9, 9), 0))])
+    for given in ("a/photos/test.tar", "b/photos", "b/photos/test/{0..0}.tar"):
+        data = load_dataset(str(tmp_path / given))
+        found = captioned(data.images("test")[0], tmp_path / "t.csv", data.folders("test"))
+        assert found.images.captions == [["test"]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (["val2014/1.png", "train2014/2.png"], ["val2014/1.png", "train2014/2.png"]),  # Karpathy's, in one folder
+        (["val2014/1.png", "train2014/1.png"], "'val2014/1.png' and 'train2014/1.png' may both be of .*'a/1.png'"),
+        (["val2014/1.png", "train2014/1.png", "a/1.png"], ["a/1.png", None]),
+        (["b/1.png", "a/2.png"], [None, "a/2.png"]),  # of a folder that is not in the set
+        (["b/1.png"], ["b/1.png", None]),  # a folder of another name
+        (["1.png", "c/a/2.png"], ["1.png", "c/a/2.png"]),
+        (["c/a/1.png", "b/a/1.png", "b/a/2.png"], "may both be of"),
+        (["photos/a/1.png", "b/a/1.png"], ["photos/a/1.png", None]),
+    ],
+)
+def test_what_a_path_of_a_table_means(rows: list[str], expected: list[str | None] | str, tmp_path: Path) -> None:
+    (tmp_path / "photos/a").mkdir(parents=True)
+    for number in (1, 2):
+        (tmp_path / f"photos/a/{number}.png").write_bytes(encoded((9, 9, 9), number))
+    (tmp_path / "t.csv").write_text("\n".join(["image,caption", *(f"{row},{row}" for row in rows)]) + "\n")
+    data = load_dataset(str(tmp_path / "photos"))
+    images, _ = data.images("test")
+    if isinstance(expected, str):
+        with pytest.raises(InputError, match=expected):
+            captioned(images, tmp_path / "t.csv", data.folders("test"))
+        return
+    found = captioned(images, tmp_path / "t.csv", data.folders("test"))
+    keyed = dict(zip(found.images.keys, found.images.captions or [], strict=True))
+    assert [keyed.get(f"a/{number}.png") for number in (1, 2)] == [text and [text] for text in expected]
+
+
 def test_hostile_tars_and_templates(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(b"not a tar" * 200)
     with pytest.raises(InputError, match="cannot be read as an unpacked tar"):
