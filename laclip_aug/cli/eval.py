@@ -53,7 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     data.add_argument("--root", type=Path, metavar="DIR", help="where torchvision and clip-benchmark have their data")
     data.add_argument("--captions", metavar="FILE", help="captions of the images, in any language, for retrieval")
     data.add_argument("--negatives", action="append", metavar="FILE", help="captions with hard negatives (SugarCrepe)")
-    data.add_argument("--classnames", metavar="FILE", help="class names, one a line, in the order of the class numbers")
+    data.add_argument(
+        "--classnames",
+        metavar="FILE",
+        help="class names, one a line, in the order of the class numbers, or of the folders of all splits",
+    )
     how = parser.add_argument_group("how")
     how.add_argument(
         "--protocol",

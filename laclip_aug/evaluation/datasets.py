@@ -11,6 +11,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from laclip_aug import openclip
 from laclip_aug.errors import ConfigurationError, InputError, UnknownNameError
+from laclip_aug.evaluation.classfolders import class_folders, numbered
 from laclip_aug.evaluation.images import NO_LABEL, ImageSet, found_splits, local_images, text_lines
 from laclip_aug.evaluation.libraries import is_library, library_images, library_splits
 from laclip_aug.evaluation.protocols import filled, read_yaml
@@ -44,7 +46,8 @@ class DataSpec:
             are relative to the file.
         splits: ``train``, ``val`` and ``test``, and ``zero-shot`` if it is not ``test``.
         metric: of the linear probe, ``top-1`` or ``mean-per-class``.
-        classnames: names in the order of the class numbers, or a file with one a line.
+        classnames: names in the order of the class numbers, or a file with one a line; where classes are folders, one
+            for each folder of any split, in the order of the folders' names.
         templates: the data's own, for ``zero-shot-own``; a list, or a file.
         captions: a file of captions, for retrieval.
         negatives: files of SugarCrepe's form.
@@ -87,6 +90,7 @@ class DataSet:
         self.spec, self._home, self._root = spec, home, root
         self.splits = {str(k): str(v) for k, v in (spec.splits or self._usual_splits()).items()}
         self._sets: dict[str, ImageSet] = {}
+        self._class_folders: set[str] = set()
 
     @property
     def negatives(self) -> list[Path]:
@@ -179,15 +183,31 @@ class DataSet:
     def _named(self, images: ImageSet) -> ImageSet:
         """``images`` with the names that the description gives."""
         found = replace(images, name=self.spec.name)
-        if classes := self._lines(self.spec.classnames, "classnames"):
+        if names := self._lines(self.spec.classnames, "classnames"):
+            if folders := class_folders(found):
+                found = numbered(found, folders, self._folders_for(names, folders), names)
             most = -1 if found.labels is None else int(found.labels.max())
-            if len(classes) <= most or (found.classes and len(classes) < len(found.classes)):
+            if len(names) <= most or (found.classes and len(names) < len(found.classes)):
                 raise ConfigurationError(
-                    f"{self.spec.name}: {len(classes)} class names for {max(most + 1, len(found.classes))} classes; "
+                    f"{self.spec.name}: {len(names)} class names for {max(most + 1, len(found.classes))} classes; "
                     "give one for each, in the order of the class numbers"
                 )
-            found = replace(found, classes=classes)
+            found = replace(found, classes=names)
         return replace(found, templates=self._lines(self.spec.templates, "templates") or found.templates)
+
+    def _folders_for(self, names: Sequence[str], folders: Sequence[str]) -> list[str]:
+        """The folders that ``names`` are of: those of all splits, as one may lack a class that another has."""
+        self._class_folders.update(folders)
+        if len(self._class_folders) != len(names):
+            for role in self.splits:
+                with suppress(InputError):  # a split that nobody asked for may be absent
+                    self._class_folders.update(class_folders(self._opened(self._part(role)[0])))
+        if len(self._class_folders) != len(names):
+            raise ConfigurationError(
+                f"{self.spec.name}: {len(names)} class names for {len(self._class_folders)} classes that have a folder "
+                f"in {', '.join(self.splits)}; give one for each, in the order of the folders' names, and no others"
+            )
+        return sorted(self._class_folders)
 
     def _lines(self, value: Any, what: str) -> list[str]:
         if value is None or isinstance(value, list | tuple):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from laclip_aug.errors import ConfigurationError, InputError, UnknownNameError
 from laclip_aug.evaluation.captions import captioned, hard_negatives
-from laclip_aug.evaluation.datasets import dataset_names, load_dataset, same_classes, usual
+from laclip_aug.evaluation.datasets import DataSet, dataset_names, load_dataset, same_classes, usual
 from laclip_aug.evaluation.images import local_images
 from laclip_aug.evaluation.model import _filling
 from laclip_aug.evaluation.protocols import load_protocol, protocol_names
@@ -194,6 +194,55 @@ def test_classes_are_told_apart_by_name(tmp_path: Path) -> None:
     assert sorted(set(train.tolist())) == [0, 1, 2]
 
 
+def names_of(data: DataSet, role: str) -> dict[str, str]:
+    """The class of each image of a split, by name."""
+    part = data.labelled(role)
+    labels = zip(part.chosen, part.labels, strict=True)
+    return {part.images.keys[place]: part.images.classes[label] for place, label in labels}
+
+
+def test_class_names_are_of_the_folders_of_all_splits(tmp_path: Path) -> None:
+    """Sorted by the folders' own names, where Z comes before _; the names have other orders than the folders."""
+    (tmp_path / "names.txt").write_text("sky\nroof\ngrass\nrose\n")
+    for split, folders in (("train", ("blueZroof", "blue_sky", "green_grass")), ("test", ("blue_sky", "red_rose"))):
+        for folder in folders:
+            (tmp_path / "p" / split / folder).mkdir(parents=True)
+            (tmp_path / "p" / split / folder / "0.png").write_bytes(encoded((9, 9, 9), 0))
+    for order in (("test", "train"), ("train", "test")):
+        data = load_dataset(str(tmp_path / "p"), classnames=str(tmp_path / "names.txt"))
+        data.splits = {"train": "train", "test": "test"}
+        found = {role: names_of(data, role) for role in order}
+        assert found["test"] == {"blue_sky/0.png": "roof", "red_rose/0.png": "rose"}
+        assert found["train"] == {"blueZroof/0.png": "sky", "blue_sky/0.png": "roof", "green_grass/0.png": "grass"}
+        train, test = same_classes([data.labelled("train"), data.labelled("test")])
+        assert (train.tolist(), test.tolist()) == ([0, 1, 2], [1, 3])
+
+
+def test_class_names_of_other_folders_are_refused(tmp_path: Path) -> None:
+    class_folders(tmp_path / "p/val", 1)
+    (tmp_path / "set.yaml").write_text(
+        "name: s\ndata: p\nsplits: {train: train, test: val}\nclassnames: [a, b, c, d]\n"
+    )
+    with pytest.raises(ConfigurationError, match="4 class names for 3 classes that have a folder in train, test"):
+        load_dataset(str(tmp_path / "set.yaml")).labelled("test")
+    # as many folders in both splits as there are names, but others
+    class_folders(tmp_path / "p/train", 1)
+    (tmp_path / "p/train/red_rose").rename(tmp_path / "p/train/red_roof")
+    (tmp_path / "set.yaml").write_text("name: s\ndata: p\nsplits: {train: train, test: val}\nclassnames: [a, b, c]\n")
+    data = load_dataset(str(tmp_path / "set.yaml"))
+    assert names_of(data, "test")["red_rose/0.png"] == "c"
+    with pytest.raises(ConfigurationError, match="3 class names for 4 classes"):
+        data.labelled("train")
+
+
+def test_class_names_of_numbers_may_be_more(tmp_path: Path) -> None:
+    """A tar's ``.cls`` counts in the names, wherever its images are."""
+    tar_of(tmp_path / "a/test/0.tar", [("dog/0.png", encoded((9, 9, 9), 0)), ("dog/0.cls", b"1")])
+    (tmp_path / "names.txt").write_text("cat\ndog\neel\n")
+    data = load_dataset(str(tmp_path / "a"), classnames=str(tmp_path / "names.txt"))
+    assert names_of(data, "test") == {"dog/0.png": "dog"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -226,6 +275,16 @@ def test_all_of_the_packages_files_can_be_read(tmp_path: Path) -> None:
         assert load_protocol(name).name == name
     means = [name for name in dataset_names() if load_dataset(name, tmp_path).spec.metric == "mean-per-class"]
     assert means == ["aircraft", "caltech101", "flowers", "pets"]
+
+
+def test_classes_that_torchvision_only_numbers_have_names(tmp_path: Path) -> None:
+    """PCAM in every release, the flowers in older ones."""
+    names = load_dataset("pcam", tmp_path).spec.classnames
+    assert names == ["lymph node", "lymph node containing metastatic tumor tissue"]
+    names = load_dataset("flowers", tmp_path).spec.classnames
+    assert (len(names), names[0], names[59], names[101]) == (
+        102, "pink primrose", "pink and yellow dahlia", "blackberry lily"
+    )  # fmt: skip
 
 
 def test_captions_from_every_kind_of_file(tmp_path: Path) -> None:
