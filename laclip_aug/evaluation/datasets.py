@@ -1,13 +1,10 @@
 """Data sets: where images are, how they are split, what their classes are called. Each is a YAML file of ten lines.
 
 Those of the package are in ``evaluation/datasets``. A folder, tars or a library's data set can be named without one.
-A split is written ``train``, or ``train[:80%]``: this part of each class, in an order that is a hash of the images'
-names, so that it does not depend on the order of the files and no class is cut off.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -25,16 +22,12 @@ from laclip_aug.evaluation.classfolders import class_folders, numbered
 from laclip_aug.evaluation.images import NO_LABEL, ImageSet, found_splits, local_images, text_lines
 from laclip_aug.evaluation.libraries import is_library, library_images, library_splits
 from laclip_aug.evaluation.protocols import filled, read_yaml
-from laclip_aug.seeding import derive
+from laclip_aug.evaluation.splits import WHOLE, part_of_each_class, read_split, usual
 
 FOLDER = Path(__file__).parent / "datasets"
 METRICS = ("top-1", "mean-per-class")
 CLIP_NAMES = "open_clip:imagenet"
 """CLIP's names of ImageNet's classes, as ``classnames``."""
-WHOLE = "all"
-"""The split of what is not split."""
-
-_SPLIT = re.compile(r"([^\[\]]+)(?:\[(?:([\d.]+)%)?:(?:([\d.]+)%)?\])?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +87,19 @@ class DataSet:
 
     @property
     def negatives(self) -> list[Path]:
-        """The files of hard negatives."""
+        """The files of hard negatives; each is a figure, by its name.
+
+        Raises:
+            ConfigurationError: two figures would have one name.
+        """
         named = [self.spec.negatives] if isinstance(self.spec.negatives, str) else self.spec.negatives
-        return [self._home / str(file) for file in named]
+        files = [self._home / str(file) for file in named]
+        stems = ["mean", *(file.stem for file in files)]
+        if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
+            raise ConfigurationError(
+                f"{self.spec.name}: two figures of hard negatives would be called {twice!r}; rename a file"
+            )
+        return files
 
     @property
     def captions(self) -> Path | None:
@@ -152,13 +155,7 @@ class DataSet:
                 f"{self.spec.name} has no split {role!r}; write a YAML file with, for example, "
                 f"splits: {{train: 'all[:60%]', val: 'all[60%:80%]', test: 'all[80%:]'}}"
             )
-        match = _SPLIT.fullmatch(text.strip())
-        if match is None:
-            raise ConfigurationError(f"{self.spec.name}: the split {text!r} is not written like train or train[:80%]")
-        low, high = float(match[2] or 0), float(match[3] or 100)
-        if not 0 <= low < high <= 100:
-            raise ConfigurationError(f"{self.spec.name}: the split {text!r} must go up, from 0% to at most 100%")
-        return match[1].strip(), low, high
+        return read_split(text, self.spec.name)
 
     def _set(self, split: str) -> ImageSet:
         if split not in self._sets:
@@ -231,28 +228,6 @@ class DataSet:
         else:
             there = found_splits(Path(self._place(str(data))))
         return usual(there)
-
-
-def usual(there: Mapping[str, str]) -> dict[str, str]:
-    """Splits from those that are there: a fifth of each class of ``train`` is held out where there is no ``val``."""
-    found = dict(there) or {"test": WHOLE}
-    if "test" not in found and "val" in found:
-        found["test"] = found.pop("val")
-    if "train" in found and "val" not in found:
-        found |= {"train": f"{found['train']}[20%:]", "val": f"{found['train']}[:20%]"}
-    return found
-
-
-def part_of_each_class(images: ImageSet, low: float, high: float) -> NDArray[np.int64]:
-    """Indices, ascending, of the images from the part ``low`` to the part ``high`` of each class."""
-    order = np.array([derive("split", key) for key in images.keys], dtype=np.uint64)
-    labels = np.zeros(len(order), dtype=np.int64) if images.labels is None else images.labels
-    chosen: list[int] = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        members = members[np.argsort(order[members], kind="stable")]
-        chosen += members[math.floor(low * len(members) + 1e-9) : math.floor(high * len(members) + 1e-9)].tolist()
-    return np.array(sorted(chosen), dtype=np.int64)
 
 
 def same_classes(parts: Sequence[Labelled]) -> list[NDArray[np.int64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from itertools import product
 from pathlib import Path
@@ -17,6 +18,7 @@ from laclip_aug.cli import main
 from laclip_aug.errors import ConfigurationError, LaclipError
 from laclip_aug.evaluation.ablation.config import Ablation, read_ablation
 from laclip_aug.evaluation.ablation.grid import Arm, Cell, cells_of, open_caches, train_command
+from laclip_aug.evaluation.ablation.records import CellRecord
 from laclip_aug.evaluation.ablation.statistics import bootstrap, paired, summary
 from laclip_aug.evaluation.ablation.table import markdown, rows_of
 from laclip_aug.evaluation.recipes import load_recipe
@@ -218,6 +220,58 @@ def test_the_table_compares_within_a_model_and_leaves_unknown_cells_empty() -> N
     assert rows[6][-1] == ""  # the paper's own figure of laclip-mt is not known
     assert rows[7][-1] == ""  # nor what made these texts
     assert len({len(line) for line in lines[:10]}) == 1
+
+
+def test_figures_of_lines_that_share_data_and_protocol_stay_apart(tmp_path: Path) -> None:
+    """As ``laclip-aug eval --json`` names them: data by the last part of a folder's path, a protocol by its file."""
+    evaluated = {
+        "retrieval --data p --captions en.tsv": ("p", "retrieval", 50.0),
+        "retrieval --data p --captions=de.tsv --workers=0": ("p", "retrieval", 7.0),
+        "retrieval --data coco/val": ("val", "retrieval", 1.0),
+        "retrieval --data flickr/val": ("val", "retrieval", 2.0),
+        "zero-shot --data q": ("q", "zero-shot-80", 3.0),
+        "zero-shot --data q --classnames names.txt": ("q", "zero-shot-80", 4.0),
+        "zero-shot --data r": ("r", "zero-shot-80", 5.0),
+        "all --data r": ("r", "zero-shot-80", 5.0),
+        "retrieval --data c --data s": ("s", "retrieval", 6.0),
+    }
+    lines = [tuple(line.split()) for line in evaluated]
+    record = CellRecord(tmp_path, Cell("m", "random", Arm("none"), 0), ["open_clip", "train"], 1, {})
+    record.directory.mkdir(parents=True)
+    for line, (data, protocol, value) in zip(lines, evaluated.values(), strict=True):
+        result = {"data": {"name": data}, "protocol": protocol, "metrics": {"R@1": value}}
+        record.result_of(line).write_text(json.dumps({"results": [result]}))
+    assert record.figures(lines) == {
+        "p retrieval --captions en.tsv R@1": 50.0,
+        "p retrieval --captions de.tsv --workers 0 R@1": 7.0,
+        "val retrieval --data coco/val R@1": 1.0,
+        "val retrieval --data flickr/val R@1": 2.0,
+        "q zero-shot-80 R@1": 3.0,
+        "q zero-shot-80 --classnames names.txt R@1": 4.0,
+        "r zero-shot-80 R@1": 5.0,  # the same options, so the same figure
+        "s retrieval R@1": 6.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("retrieval --data coco/val --captions c.tsv --data=flickr/val", "2 of --data are called 'val' .* own"),
+        ("zero-shot --data flickr/val --protocol one.yaml --protocol two.yaml", "2 of --protocol are called 'seven'"),
+    ],
+)
+def test_a_line_whose_results_would_share_a_name_is_refused(
+    line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("coco/val", "flickr/val"):
+        Path(folder).mkdir(parents=True)
+    for file in ("one.yaml", "two.yaml"):
+        Path(file).write_text("kind: zero-shot\nname: seven\nversion: 1\ntemplates: simple\n")
+    with pytest.raises(ConfigurationError, match=message):
+        read(tmp_path, {"model": "RN50"}, evaluate=[line])
+    parts = ["retrieval --data coco/val --data absent", "retrieval --data flickr/val", "zero-shot --data coco/val"]
+    assert len(read(tmp_path, {"model": "RN50"}, evaluate=parts).evaluate) == 3
 
 
 def test_the_readme_s_file_is_taken(

@@ -14,10 +14,11 @@ from PIL import Image
 
 from laclip_aug.errors import ConfigurationError, InputError, UnknownNameError
 from laclip_aug.evaluation.captions import captioned, hard_negatives
-from laclip_aug.evaluation.datasets import DataSet, dataset_names, load_dataset, same_classes, usual
+from laclip_aug.evaluation.datasets import DataSet, dataset_names, load_dataset, same_classes
 from laclip_aug.evaluation.images import local_images
 from laclip_aug.evaluation.model import _filling
 from laclip_aug.evaluation.protocols import load_protocol, protocol_names
+from laclip_aug.evaluation.splits import usual
 from tests.evaluation.conftest import COLOURS, class_folders, encoded, tar_of
 
 NAMES = ["blue sky", "green grass", "red rose"]
@@ -379,6 +380,15 @@ def test_what_a_path_of_a_table_means(rows: list[str], expected: list[str | None
     found = captioned(images, tmp_path / "t.csv", data.folders("test"))
     keyed = dict(zip(found.images.keys, found.images.captions or [], strict=True))
     assert [keyed.get(f"a/{number}.png") for number in (1, 2)] == [text and [text] for text in expected]
+
+
+def test_hard_negatives_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    for files, name in ((["a/swap.json", "b/swap.json"], "swap"), (["mean.json"], "mean")):
+        with pytest.raises(ConfigurationError, match=f"would be called '{name}'"):
+            _ = load_dataset(str(tmp_path / "p"), negatives=files).negatives
+    files = ["a/swap.json", "b/add.json"]
+    assert load_dataset(str(tmp_path / "p"), negatives=files).negatives == [Path(file) for file in files]
 
 
 def test_hostile_tars_and_templates(tmp_path: Path) -> None:

@@ -18,13 +18,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from laclip_aug.errors import ConfigurationError, UnknownNameError
-from laclip_aug.evaluation.protocols import read_yaml
+from laclip_aug.errors import ConfigurationError, LaclipError, UnknownNameError
+from laclip_aug.evaluation.datasets import load_dataset
+from laclip_aug.evaluation.protocols import load_protocol, read_yaml
 from laclip_aug.evaluation.recipes import PUBLISHED, recipe_names
 
 MODES = ("none", "eda", "back-translation", "laclip", "laclip-mt")
@@ -149,7 +153,29 @@ def _evaluate(given: Any, at: str) -> tuple[tuple[str, ...], ...]:
     for line in lines:
         if set_by_us := [word for word in line if word.split("=")[0] in _EVALUATED]:
             raise ConfigurationError(f"{at}: evaluate: {set_by_us[0]} is set for each run; leave it out")
+        _told_apart(line, at)
     return lines
+
+
+def _told_apart(line: Sequence[str], at: str) -> None:
+    """Refuse a line of which two results would have one name; lines are told apart by their options."""
+    names: dict[str, Callable[[str], str]] = {
+        "--data": lambda given: load_dataset(given).spec.name,
+        "--protocol": lambda given: load_protocol(given).name,
+    }
+    for option, name_of in names.items():
+        given = [value for word, value in pairwise(line) if word == option]
+        given += [word.partition("=")[2] for word in line if word.startswith(f"{option}=")]
+        called = Counter[str]()
+        for value in given if len(given) > 1 else ():
+            with suppress(LaclipError):  # what cannot be read is for the evaluation to say
+                called[name_of(value)] += 1
+        for name, count in called.items():
+            if count > 1:
+                raise ConfigurationError(
+                    f"{at}: evaluate: {count} of {option} are called {name!r} in {shlex.join(line)!r}; give each of "
+                    "them a line of its own"
+                )
 
 
 def _models(given: Iterable[str], at: str) -> dict[str, str]:

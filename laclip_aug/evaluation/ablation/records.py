@@ -100,13 +100,20 @@ class CellRecord:
         return self.is_trained and all(self.evaluated(line) for line in lines)
 
     def figures(self, lines: Sequence[Sequence[str]]) -> dict[str, float]:
-        """Every figure by ``DATA PROTOCOL FIGURE``."""
-        found = {}
-        for line in lines:
-            for result in (_read(self.result_of(line)) or {}).get("results", []):
-                for name, value in result["metrics"].items():
-                    found[f"{result['data']['name']} {result['protocol']} {name}"] = float(value)
-        return found
+        """Every figure by ``DATA PROTOCOL FIGURE``; where lines share data and protocol, with what they differ in."""
+        results = [
+            (tuple(line), f"{result['data']['name']} {result['protocol']}", result["metrics"])
+            for line in lines
+            for result in (_read(self.result_of(line)) or {}).get("results", [])
+        ]
+        sharing: dict[str, list[tuple[str, ...]]] = {}
+        for line, head, _ in results:
+            sharing.setdefault(head, []).append(line)
+        return {
+            " ".join([head, *_own_options(line, sharing[head]), name]): float(value)
+            for line, head, metrics in results
+            for name, value in metrics.items()
+        }
 
     def as_json(self, lines: Sequence[Sequence[str]]) -> dict[str, Any]:
         """What a reader needs to make this run again, and what it found."""
@@ -179,16 +186,24 @@ def _changes(before: Sequence[str], now: Sequence[str]) -> list[str]:
     return [f"{name} was {old.get(name, 'absent')}, is {new.get(name, 'absent')}" for name in names]
 
 
+def _own_options(line: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """The options that not all of ``lines`` have alike, as ``line`` has them."""
+    every = [_by_option(one) for one in lines]
+    mine = _by_option(line)
+    return [f"{name} {value}" for name, value in mine.items() if any(one.get(name) != value for one in every)]
+
+
 def _by_option(words: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    """What each option is given, all of it where it is there several times."""
+    found: dict[str, list[str]] = {}
     name = ""
     for word in words:
         if word.startswith("--"):
-            name = word
-            found[name] = "given"
+            name, _, value = word.partition("=")
+            found.setdefault(name, []).extend([value] if value else [])
         elif name:
-            found[name] = word if found[name] == "given" else f"{found[name]} {word}"
-    return found
+            found[name].append(word)
+    return {name: " ".join(values) or "given" for name, values in found.items()}
 
 
 def _now() -> str:
