@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from laclip_aug.errors import InputError
 from laclip_aug.exchange.addresses import is_address, shortened
+from laclip_aug.exchange.archives import local_tar
 from laclip_aug.exchange.images import ImagePlace
 from laclip_aug.exchange.places import expand
 
@@ -177,7 +178,7 @@ def _of_tars(tars: Sequence[str], name: str, home: Path) -> ImageSet:
 def _samples(file: str) -> list[tuple[str, ImagePlace, dict[str, str]]]:
     found: list[tuple[str, ImagePlace, dict[str, str]]] = []
     try:
-        with tarfile.open(file, "r:") as tar:
+        with local_tar(file) as tar:
             stem, texts = "", dict[str, str]()
             for member in tar:
                 path = Path(member.name)

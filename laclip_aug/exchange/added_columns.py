@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +15,7 @@ from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange.beside import Beside
 from laclip_aug.exchange.files import write_new
 from laclip_aug.exchange.lines import head_of
+from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.objects import json_bytes, json_objects
 from laclip_aug.exchange.places import open_bytes
 from laclip_aug.exchange.readers import CAPTION_KEYS, InputOptions, chooser
@@ -44,38 +45,46 @@ def write_columns(beside: Beside, file: str, kind: str, output: Path, options: I
 
 
 def _csv(beside: Beside, file: str, out: IO[bytes], output: Path, options: InputOptions) -> int:
-    import pandas as pd
-
     separator = options.separator or separator_of(head_of(file, beside.log))
     captions = csv_rows(file, _chooser(file, options), beside.log, separator)
+    cells = _cells_of_csv(file, separator, captions, beside.log)
     text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
     number = 0
     try:
-        with open_bytes(file, beside.log) as stream:
-            header = pd.read_csv(stream, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
-        names = header.iloc[0].tolist()
+        names = next(cells)
         _check_new(beside.places, names, file)
         written = "," if len(names) == 1 and output.suffix.lower() == ".csv" else separator  # of one column: either
         writer = csv.writer(text, delimiter=written, lineterminator="\n")
         writer.writerow([*names, *beside.places])
-        with open_bytes(file, beside.log) as stream:
-            # the trainer's parser twice: once for the captions as it takes them, once for all cells as they stand
-            for chunk in pd.read_csv(stream, sep=separator, chunksize=CSV_CHUNK, dtype=str, keep_default_na=False):
-                if not isinstance(chunk.index, pd.RangeIndex) or len(chunk.columns) != len(names):
-                    raise InputError(f"{file} has rows of more cells than its header; give the header a name for each")
-                cells = zip(*(chunk[column].tolist() for column in chunk.columns), strict=True)
-                for row, (where, (caption,)) in zip(cells, captions, strict=False):
-                    number += 1
-                    writer.writerow([*row, *(text or "" for text in beside.placed(caption, where).values())])
+        # the trainer's parser twice: once for the captions as it takes them, once for all cells as they stand
+        for row, (where, (caption,)) in zip(cells, captions, strict=False):
+            number += 1
+            writer.writerow([*row, *(text or "" for text in beside.placed(caption, where).values())])
         if next(captions, None) is not None or number != beside.log.rows:
             raise InputError(f"{file} changed while it was read; run the same command again")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):
-        for _ in captions:  # the reader of captions meets the same, and says what it is
-            pass
-        raise
     finally:
         text.detach()
     return number
+
+
+def _cells_of_csv(file: str, separator: str, captions: Iterator[Any], log: InputLog) -> Iterator[Sequence[str]]:
+    """The header, then the rows."""
+    import pandas as pd
+
+    try:
+        with open_bytes(file, log) as stream:
+            header = pd.read_csv(stream, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
+        names = header.iloc[0].tolist()
+        yield names
+        with open_bytes(file, log) as stream:
+            for chunk in pd.read_csv(stream, sep=separator, chunksize=CSV_CHUNK, dtype=str, keep_default_na=False):
+                if not isinstance(chunk.index, pd.RangeIndex) or len(chunk.columns) != len(names):
+                    raise InputError(f"{file} has rows of more cells than its header; give the header a name for each")
+                yield from zip(*(chunk[column].tolist() for column in chunk.columns), strict=True)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+        for _ in captions:  # the reader of captions meets the same, and says what it is
+            pass
+        raise InputError(f"{file} cannot be read ({error}); check it, or fetch it again") from None
 
 
 def _jsonl(beside: Beside, file: str, out: IO[bytes], output: Path, options: InputOptions) -> int:
@@ -99,30 +108,40 @@ def _parquet(beside: Beside, file: str, out: IO[bytes], output: Path, options: I
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    batches = _batches(file, beside.log)
+    there = next(batches)
+    (column,) = _chooser(file, options)(there.names)
+    _check_new(beside.sources, there.names, file)
+    types = [pa.list_(pa.string()) if beside.most[name] > 1 else pa.string() for name in beside.sources]
+    schema = there
+    for name, kind in zip(beside.sources, types, strict=True):
+        schema = schema.append(pa.field(name, kind))
+    number = 0
+    with pq.ParquetWriter(out, schema, compression="zstd", write_page_checksum=True) as writer:
+        for batch in batches:
+            rows = []
+            for value in _texts(batch.column(column)):
+                number += 1
+                beside.log.rows += 1
+                rows.append(_cells(beside, value, f"{file}: row {number}"))
+            added = [
+                pa.array([row[name] for row in rows], type=kind)
+                for name, kind in zip(beside.sources, types, strict=True)
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays([*batch.columns, *added], schema=schema))
+    return number
+
+
+def _batches(file: str, log: InputLog) -> Iterator[Any]:
+    """The schema, then the rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        with open_bytes(file, beside.log, seek=True) as stream, pq.ParquetFile(stream) as table:
-            there = table.schema_arrow
-            (column,) = _chooser(file, options)(there.names)
-            _check_new(beside.sources, there.names, file)
-            types = [pa.list_(pa.string()) if beside.most[name] > 1 else pa.string() for name in beside.sources]
-            schema = there
-            for name, kind in zip(beside.sources, types, strict=True):
-                schema = schema.append(pa.field(name, kind))
-            number = 0
-            with pq.ParquetWriter(out, schema, compression="zstd", write_page_checksum=True) as writer:
-                for batch in table.iter_batches(_BATCH):
-                    rows = []
-                    for value in _texts(batch.column(column)):
-                        number += 1
-                        beside.log.rows += 1
-                        rows.append(_cells(beside, value, f"{file}: row {number}"))
-                    added = [
-                        pa.array([row[name] for row in rows], type=kind)
-                        for name, kind in zip(beside.sources, types, strict=True)
-                    ]
-                    writer.write_batch(pa.RecordBatch.from_arrays([*batch.columns, *added], schema=schema))
-            return number
-    except (pa.ArrowException, EOFError) as error:
+        with open_bytes(file, log, seek=True) as stream, pq.ParquetFile(stream) as table:
+            yield table.schema_arrow
+            yield from table.iter_batches(_BATCH)
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file} is no readable Parquet file ({error}); check it, or fetch it again") from None
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from laclip_aug.errors import CacheError, ConfigurationError, InputError
 from laclip_aug.exchange.addresses import shortened
+from laclip_aug.exchange.archives import flowing_tar
 from laclip_aug.exchange.beside import Beside
 from laclip_aug.exchange.files import replace_file, write_new
 from laclip_aug.exchange.objects import json_bytes
@@ -77,7 +78,7 @@ def write_tars(
             continue
         try:
             number += _write(beside, file, place, keys, fields)
-        except (tarfile.TarError, EOFError, InputError) as error:
+        except (tarfile.TarError, InputError) as error:
             failed.append(f"{shortened(file)}: {' '.join(str(error).split()) or type(error).__name__}")
     said = [f"{number} samples in {output}"]
     return said + [f"{len(there)} tars were there already"] * bool(there), failed
@@ -132,7 +133,7 @@ def _samples(file: str, beside: Beside) -> Iterator[tuple[str, list[Member]]]:
     """
     key, members, endings = "", list[Member](), set[str]()
     try:
-        with open_bytes(file, beside.log) as stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
+        with open_bytes(file, beside.log) as stream, flowing_tar(stream) as tar:
             for info in tar:
                 content = tar.extractfile(info) if info.isreg() else None
                 member = info, content.read() if content else b""
@@ -150,10 +151,12 @@ def _samples(file: str, beside: Beside) -> Iterator[tuple[str, list[Member]]]:
                 key = split[0]
                 endings.add(split[1])
                 members.append(member)
-            while stream.read(1 << 20):  # a command that is not read to its end is killed, and fails
-                pass
-    except OSError as error:
-        raise InputError(f"{shortened(file)} cannot be read ({error}); fetch it again") from None
+            if not tar.marked:
+                raise tarfile.ReadError(
+                    "it has no end mark, so it may be cut short; if it is whole, add 1024 zero bytes"
+                )
+    except OSError as error:  # or it would be taken for one of the writing
+        raise tarfile.ReadError(str(error)) from None
     yield key if endings else "", members
 
 

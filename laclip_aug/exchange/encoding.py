@@ -7,6 +7,7 @@ files in other encodings are not read but named, with a command to type.
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import PurePosixPath
 from shlex import quote
 
@@ -17,7 +18,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
-_PACKED = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\0": ".xz"}
+_PACKED = {rb"\x1f\x8b": ".gz", rb"BZh[1-9](1AY&SY|\x17rE8P\x90)": ".bz2", rb"\xfd7zXZ\0": ".xz"}
 _UNPACK = {".gz": "gzip -dc", ".bz2": "bzip2 -dc", ".xz": "xz -dc"}
 _FEW = 0.3
 """The share of letters beyond ASCII under which a text of single bytes is taken for Western European."""
@@ -37,7 +38,7 @@ def wide_encoding(head: bytes) -> str | None:
 
 def packed_as(head: bytes) -> str | None:
     """The ending that a compressed file's first bytes ask for."""
-    return next((ending for magic, ending in _PACKED.items() if head.startswith(magic)), None)
+    return next((ending for magic, ending in _PACKED.items() if re.match(magic, head)), None)
 
 
 def narrow_encoding(sample: bytes) -> str | None:

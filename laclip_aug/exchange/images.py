@@ -10,6 +10,7 @@ from pathlib import Path
 
 from laclip_aug.errors import InputError
 from laclip_aug.exchange.addresses import is_address, shortened
+from laclip_aug.exchange.archives import local_tar
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import expand, kind_of
 from laclip_aug.exchange.readers import CAPTION_KEYS, InputOptions, table_rows
@@ -83,7 +84,7 @@ def _of_tar(file: str, options: InputOptions) -> Iterator[tuple[str, ImagePlace]
     if is_address(file):
         raise InputError(f"images are read from local tars only; fetch {shortened(file)} first")
     try:
-        with tarfile.open(file, "r:") as tar:
+        with local_tar(file) as tar:
             key, texts, place = "", dict[str, bytes](), None
             for member in tar:
                 match = _SAMPLE.match(member.name)

@@ -19,7 +19,7 @@ from typing import IO
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange.beside import Beside
 from laclip_aug.exchange.files import write_new
-from laclip_aug.exchange.lines import text_lines
+from laclip_aug.exchange.lines import text_lines, undecodable
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import open_bytes
 from laclip_aug.exchange.readers import CAPTION_KEYS, InputOptions, chooser, table_rows
@@ -110,7 +110,7 @@ def _is_headerless(file: str, log: InputLog) -> bool:
     with open_bytes(file, log) as raw:
         try:
             first = next(_table(raw), [])
-        except (UnicodeDecodeError, csv.Error):
+        except (UnicodeDecodeError, csv.Error, OSError):
             return False  # the reader of tables says what is wrong
     return len(first) == 2 and not {*first} & {*CAPTION_KEYS} and bool({*first[0]} & {".", "/"})
 
@@ -124,8 +124,11 @@ def _headerless_rows(file: str, log: InputLog) -> Iterator[tuple[str, str, str |
                     yield f"{file}: row {number}", row[0], row[1]
                 else:
                     log.reject("malformed-row", f"{file}: row {number}")
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file} is no UTF-8 CSV of path,caption ({error}); convert it") from None
+    except UnicodeDecodeError:
+        line, advice = undecodable(file, log)
+        raise InputError(f"{file}: line {line} is not UTF-8; {advice}") from None
+    except (csv.Error, OSError) as error:
+        raise InputError(f"{file} cannot be read ({error}); check it, or fetch it again") from None
 
 
 def _table(raw: IO[bytes]) -> Iterator[list[str]]:

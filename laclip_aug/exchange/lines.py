@@ -27,7 +27,7 @@ def text_lines(file: str, log: InputLog) -> Iterator[tuple[str, str]]:
                         file, encoding.narrow_encoding(_sample(file))
                     )  # fmt: skip
                     log.reject("invalid-utf8", place, advice and f"Of this file {advice}")
-    except (OSError, EOFError) as error:
+    except OSError as error:
         raise InputError(f"{file} cannot be read ({error}); check it, or fetch it again") from None
 
 
@@ -35,10 +35,13 @@ def head_of(file: str, log: InputLog) -> bytes:
     """The first bytes of a file of text.
 
     Raises:
-        InputError: they show that it is compressed under another name, or UTF-16 or UTF-32.
+        InputError: it cannot be read, or is compressed under another name, or UTF-16 or UTF-32.
     """
-    with open_bytes(file, log) as stream:
-        head = stream.read(encoding.HEAD)
+    try:
+        with open_bytes(file, log) as stream:
+            head = stream.read(encoding.HEAD)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error}); check it, or fetch it again") from None
     if ending := encoding.packed_as(head):
         raise InputError(f"{file} is compressed, which its name does not tell; add {ending} to its name")
     if found := encoding.wide_encoding(head):
@@ -48,15 +51,22 @@ def head_of(file: str, log: InputLog) -> bytes:
     return head
 
 
-def undecodable(file: str, log: InputLog) -> tuple[int, bytes]:
-    """The number of the first line that is not UTF-8, and lines beyond ASCII to judge the encoding by."""
-    with open_bytes(file, log) as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                return number, _sample(file)
-    return 0, b""
+def undecodable(file: str, log: InputLog) -> tuple[int, str]:
+    """The number of the first line that is not UTF-8, and what to do about it.
+
+    Raises:
+        InputError: the file is compressed, and that is damage of it.
+    """
+    try:
+        with open_bytes(file, log) as stream:
+            for number, line in enumerate(stream, 1):
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError:
+                    return number, encoding.conversion(file, encoding.narrow_encoding(_sample(file)))
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error}); check it, or fetch it again") from None
+    return 0, "check it, or fetch it again"
 
 
 def _sample(file: str) -> bytes:

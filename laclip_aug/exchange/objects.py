@@ -43,10 +43,7 @@ def jsonl_rows(file: str, choose: Choose, log: InputLog) -> Iterator[tuple[str, 
 
 def json_objects(file: str, log: InputLog) -> Iterator[tuple[str, dict[str, Any]]]:
     """(place, object) of each JSON object. Rejections: ``invalid-utf8``, ``malformed-row``. Raises as above."""
-    try:
-        array = _ARRAY.match(head_of(file, log).removeprefix(codecs.BOM_UTF8))
-    except (OSError, EOFError) as error:
-        raise InputError(f"{file} cannot be read ({error}); check it, or fetch it again") from None
+    array = _ARRAY.match(head_of(file, log).removeprefix(codecs.BOM_UTF8))
     for place, row in _array_rows(file, log) if array else _line_rows(file, log):
         if isinstance(row, dict):
             yield place, row
@@ -102,5 +99,5 @@ def _array_rows(file: str, log: InputLog) -> Iterator[tuple[str, Any]]:
                 yield f"{file}: element {row}", value
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: after element {row}: {error}; JSON has to be UTF-8: make JSONL of it") from None
-    except (OSError, EOFError) as error:
+    except OSError as error:
         raise InputError(f"{file} cannot be read ({error}); check it, or fetch it again") from None

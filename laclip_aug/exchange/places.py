@@ -5,10 +5,7 @@ A name is a path, a glob or brace pattern, or an address.
 
 from __future__ import annotations
 
-import bz2
 import glob
-import gzip
-import lzma
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +15,7 @@ from typing import IO
 from laclip_aug.errors import InputError
 from laclip_aug.exchange.addresses import exists, is_address, matching, open_address, scheme_of, shortened
 from laclip_aug.exchange.log import InputLog
+from laclip_aug.exchange.unpacking import ENDINGS, unpacked
 
 FORMATS = ("csv", "jsonl", "parquet", "text", "webdataset")
 
@@ -33,7 +31,6 @@ _SUFFIXES = {
     ".tar": "webdataset",
     ".tgz": "webdataset",
 }
-_PACKED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 def expand(inputs: Sequence[str]) -> list[str]:
@@ -99,7 +96,7 @@ def kind_of(file: str) -> str:
     if file.startswith("pipe:"):
         return "webdataset"
     path = Path(file.split("?")[0] if is_address(file) else file)
-    kind = _SUFFIXES.get((Path(path.stem) if path.suffix in _PACKED else path).suffix.lower())
+    kind = _SUFFIXES.get((Path(path.stem) if path.suffix in ENDINGS else path).suffix.lower())
     if kind is None:
         raise InputError(
             f"the name of {shortened(file)} does not tell its format; name it with --input-format "
@@ -118,10 +115,10 @@ def open_bytes(file: str, log: InputLog, seek: bool = False) -> IO[bytes]:
 
     Raises:
         InputError: the driver of an address is not installed, or what has to be read in any order (``seek``) flows.
-        OSError: the file cannot be opened, or later read; whatever error a driver knows becomes this one.
+        OSError: the file cannot be opened, or later read; whatever a driver or an unpacker raises becomes this one.
     """
     raw: IO[bytes] = open_address(file, seek) if is_address(file) else Path(file).open("rb")  # noqa: SIM115
     if not is_address(file):
         log.position = lambda: 0 if raw.closed else raw.tell()
-    unpack = None if scheme_of(file) == "pipe" else _PACKED.get(Path(file.split("?")[0]).suffix)
-    return raw if unpack is None else unpack(raw)  # type: ignore[operator]
+    ending = Path(file.split("?")[0]).suffix
+    return raw if scheme_of(file) == "pipe" or ending not in ENDINGS else unpacked(raw, ending)

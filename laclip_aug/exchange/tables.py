@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from laclip_aug.errors import InputError
-from laclip_aug.exchange import encoding
 from laclip_aug.exchange.lines import head_of, undecodable
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import open_bytes, size_of
@@ -53,14 +52,13 @@ def csv_rows(file: str, choose: Choose, log: InputLog, separator: str | None = N
                     log.rows += 1
                     yield f"{file}: row {row}", [None if pd.isna(value) else str(value) for value in values]
     except UnicodeDecodeError:
-        line, sample = undecodable(file, log)
+        line, advice = undecodable(file, log)
         raise InputError(
-            f"{file}: line {line} is not UTF-8, so open_clip's trainer cannot read this file either; "
-            f"{encoding.conversion(file, encoding.narrow_encoding(sample))}"
+            f"{file}: line {line} is not UTF-8, so open_clip's trainer cannot read this file either; {advice}"
         ) from None
     except pd.errors.EmptyDataError:
         raise InputError(f"{file} is empty; give a file with a header line") from None
-    except (pd.errors.ParserError, OSError, EOFError) as error:
+    except (pd.errors.ParserError, OSError) as error:
         reason = "is malformed" if isinstance(error, pd.errors.ParserError) else "cannot be read"
         raise InputError(
             f"{file} {reason} ({str(error).strip()}), so open_clip's trainer cannot read it either; fix or fetch it "
@@ -88,7 +86,7 @@ def parquet_rows(file: str, choose: Choose, log: InputLog) -> Iterator[tuple[str
                     row += 1
                     log.rows += 1
                     yield f"{file}: row {row}", list(values)
-    except (pa.ArrowException, OSError, EOFError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file} is no readable Parquet file ({error}); check it, or fetch it again") from None
 
 

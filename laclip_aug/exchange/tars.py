@@ -12,6 +12,7 @@ from typing import Any
 
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.exchange.addresses import is_address, shortened
+from laclip_aug.exchange.archives import flowing_tar
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import open_bytes
 
@@ -117,15 +118,15 @@ def tar_samples(file: str, log: InputLog, endings: Sequence[str]) -> Iterator[tu
     """(place, sample) of each sample of a tar; only members with one of ``endings`` are read.
 
     A sample ends where the key changes or an ending comes again, as in open_clip's trainer.
-    Rejections: ``unreachable``, a tar that cannot be opened; ``damaged-tar``, where the reading of one tar stops, as
-    the trainer's does, and goes on with the next.
+    Rejections: ``unreachable``, a tar that cannot be opened; ``damaged-tar``, one that is damaged or cut, where the
+    reading of it stops, as the trainer's does, and goes on with the next. A tar that only lacks its end mark is none.
     """
     key, sample = "", Sample()
     opened = False
     try:
         with open_bytes(file, log) as stream:
             opened = not is_address(file) or bool(stream.peek(1))  # type: ignore[attr-defined]
-            with tarfile.open(fileobj=stream, mode="r|*") as tar:
+            with flowing_tar(stream) as tar:
                 for member in tar:
                     split = sample_of(member)
                     if split is None:
@@ -138,9 +139,7 @@ def tar_samples(file: str, log: InputLog, endings: Sequence[str]) -> Iterator[tu
                     content = tar.extractfile(member) if ending in endings else None
                     sample[ending] = content.read() if content else b""
                     tar.members = []  # type: ignore[attr-defined]  # or tarfile would keep every header
-                while stream.read(1 << 20):  # a command that is not read to its end is killed, and fails
-                    pass
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, OSError) as error:
         why = " ".join(str(error).split()) or type(error).__name__
         if opened:
             log.reject("damaged-tar", f"{shortened(file)}: after {key or 'nothing'}: {why}")

@@ -395,6 +395,15 @@ def test_hostile_tars_and_templates(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(b"not a tar" * 200)
     with pytest.raises(InputError, match="cannot be read as an unpacked tar"):
         local_images(str(tmp_path / "x.tar"))
+    whole = tar_of(tmp_path / "x.tar", [(f"{i}.cls", b"0") for i in range(5)] + [("5.png", b"x")]).read_bytes()
+    for damaged in (
+        whole[: 3 * 1024] + b"\xff" + whole[3 * 1024 + 1 :],  # the fourth header
+        whole[: 3 * 1024 + 100],
+        whole[: 3 * 1024] + bytes(512) + whole[3 * 1024 + 512 :],
+    ):
+        (tmp_path / "x.tar").write_bytes(damaged)
+        with pytest.raises(InputError, match="cannot be read as an unpacked tar"):
+            local_images(str(tmp_path / "x.tar"))
     tar_of(tmp_path / "y.tar", [("0.png", b"x"), ("0.cls", b"dog")])
     with pytest.raises(InputError, match="'dog', not a class number"):
         local_images(str(tmp_path / "y.tar"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
 import tarfile
 
 import pandas as pd
@@ -374,6 +375,85 @@ def test_tars_go_on_where_they_were_and_damaged_ones_are_not_written(tmp_path, c
     tar(tmp_path / "more" / "0.tar", [("0.txt", b"a cat")])
     with pytest.raises(ConfigurationError, match="one name"):
         export_beside(cache, str(tmp_path / "new"), [*pattern, str(tmp_path / "more" / "0.tar")])
+
+
+def flipped(place):
+    return lambda data: data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("0.tar", flipped(3 * 2048 + 10)),  # in the fourth sample's header
+        ("0.tar", lambda data: data[: 3 * 2048 + 100]),
+        ("0.tar", lambda data: data[: 3 * 2048] + bytes(512) + data[3 * 2048 + 512 :]),
+        ("0.tar", lambda data: data[: 3 * 2048]),  # between two members, where a download may end too
+        ("0.tgz", flipped(-6)),  # the checksum alone: some byte is another
+        ("0.tar.bz2", lambda data: data[:-20]),
+        ("0.tar.xz", flipped(300)),
+    ],
+)
+def test_tars_that_are_damaged_behind_their_beginning_are_not_written(tmp_path, cache, name, damage):
+    members, noise = [], random.Random(0)
+    for i in range(9):
+        members += [(f"{i}.jpg", noise.randbytes(500)), (f"{i}.txt", b"a cat")]  # 2048 bytes a sample
+    tar(tmp_path / name, members, {"gz": "w:gz", "bz2": "w:bz2", "xz": "w:xz"}.get(name[-3:].lstrip("t."), "w"))
+    tar(tmp_path / "1.tar", [("1.txt", b"a cat")])
+    whole, inputs, out = (
+        (tmp_path / name).read_bytes(),
+        [str(tmp_path / name), str(tmp_path / "1.tar")],
+        tmp_path / "out",
+    )
+    (tmp_path / name).write_bytes(damage(whole))
+    for _ in range(2):  # the second finds the other tar there already, and this one no more
+        said, complete = export_beside(cache, str(out), inputs)
+        assert not complete and sorted(path.name for path in out.glob("*.tar")) == ["1.tar"]
+        assert f"not written, {tmp_path / name}: " in "\n".join(said)
+    (tmp_path / name).write_bytes(whole)
+    assert export_beside(cache, str(out), inputs)[1]
+    assert len(members_of(out / "0.tar")) == 27
+
+
+def test_a_tar_without_an_end_mark_is_written_once_it_has_one(tmp_path, cache):
+    source = tar(tmp_path / "0.tar", [("0.txt", b"a cat")])
+    source.write_bytes(source.read_bytes()[:1024])
+    said, complete = export_beside(cache, str(tmp_path / "out"), [str(source)])
+    assert not complete and "if it is whole, add 1024 zero bytes" in "\n".join(said)
+    source.write_bytes(source.read_bytes() + bytes(1024))
+    assert export_beside(cache, str(tmp_path / "out"), [str(source)])[1]
+    assert [member[0] for member in members_of(tmp_path / "out" / "0.tar")] == ["0.txt", "0.json"]
+
+
+@pytest.mark.parametrize("name", ["in.csv.gz", "in.csv.xz", "in.jsonl.gz", "in.jsonl.xz", "in.parquet"])
+@pytest.mark.parametrize("cut", [True, False])
+def test_tables_that_are_damaged_are_not_taken_for_a_full_disk(tmp_path, cache, name, cut):
+    rows = [{"caption": f"a cat {i * 7919 % 100_003}", "filepath": f"{i}.jpg"} for i in range(60_000)]
+    if "csv" in name:
+        pd.DataFrame(rows).to_csv(tmp_path / name, index=False)
+    elif "json" in name:
+        pd.DataFrame(rows).to_json(tmp_path / name, orient="records", lines=True)
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name, compression="gzip")
+    path, whole = tmp_path / name, (tmp_path / name).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if cut else flipped(len(whole) // 2)(whole))
+    outputs = [str(tmp_path / name.removesuffix(".gz").removesuffix(".xz")).replace("in.", "out.")]
+    for output in [*outputs, str(tmp_path / "out-{source}.txt")]:
+        with pytest.raises(InputError, match=r"cannot be read|no readable Parquet"):
+            export_beside(cache, output, [str(path)])
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("cut", [True, False])
+@pytest.mark.parametrize("ending", ["gz", "xz"])
+def test_lines_of_a_headerless_csv_that_is_damaged(tmp_path, cache, ending, cut):
+    rows = [(f"a/{i * 7919 % 100_003}.jpg", "a cat") for i in range(60_000)]
+    path = tmp_path / f"in.csv.{ending}"
+    pd.DataFrame(rows).to_csv(path, index=False, header=False)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if cut else flipped(len(whole) // 2)(whole))
+    with pytest.raises(InputError, match="cannot be read"):
+        export_beside(cache, str(tmp_path / "out-{source}.txt"), [str(path)])
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_packed_tars_are_written_unpacked(tmp_path, cache):

@@ -113,9 +113,37 @@ def test_compressed_files_of_every_kind(tmp_path, ending, pack):
     (tmp_path / "plain.txt").write_bytes(pack(b"a dog\n"))
     with pytest.raises(InputError, match=rf"compressed.*add \.{ending}"):
         read(tmp_path / "plain.txt")
-    (tmp_path / f"cut.jsonl.{ending}").write_bytes(pack(b'{"caption": "a dog"}\n' * 1000)[:-20])
-    with pytest.raises(InputError, match="cannot be read"):
-        read(tmp_path / f"cut.jsonl.{ending}")
+
+
+@pytest.mark.parametrize("damage", ["cut", "a byte", "a byte of the sum"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.tsv", "a.txt", "a.parquet"])
+@pytest.mark.parametrize(("ending", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_compressed_files_that_are_damaged(tmp_path, ending, pack, name, damage):
+    rows = [{"caption": f"photo {i * 7919 % 10007}", "url": str(i)} for i in range(5000)]
+    content = {
+        "a.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+        "a.json": json.dumps(rows),
+        "a.csv": "caption,url\n" + "".join(f"{row['caption']},{row['url']}\n" for row in rows),
+        "a.tsv": "caption\turl\n" + "".join(f"{row['caption']}\t{row['url']}\n" for row in rows),
+        "a.txt": "".join(f"{row['caption']}\n" for row in rows),
+    }.get(name, "")
+    path = tmp_path / f"{name}.{ending}"
+    if name == "a.parquet":
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
+    else:
+        (tmp_path / name).write_text(content)
+    data = bytearray(pack((tmp_path / name).read_bytes()))
+    path.write_bytes(data)
+    assert read(path) == [row["caption"] for row in rows]
+    if damage == "cut":
+        del data[-20:]
+    elif damage == "a byte":
+        data[len(data) // 2] ^= 0x10
+    else:  # CRC of gzip and bzip2 at the end; of xz before its index
+        data[{"gz": -8, "bz2": -5, "xz": -40}[ending]] ^= 0x10
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"cannot be read|no readable Parquet"):
+        read(path)
 
 
 def test_json_arrays(tmp_path):

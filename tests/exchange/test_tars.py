@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
+import random
 import tarfile
 
 import pytest
 
 from laclip_aug.errors import ConfigurationError, InputError
+from laclip_aug.exchange.images import image_places
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.readers import CaptionInput, InputOptions
 from laclip_aug.exchange.tars import TextKeys, tar_captions
@@ -108,7 +113,7 @@ def test_shards_that_cannot_be_reached_are_named_so(tmp_path):
     source = CaptionInput(
         [str(good), "pipe:cat no-such-file.tar", f"pipe:head -c 700 {good}", f"pipe:cat {good}; exit 3"]
     )
-    assert list(source) == ["a dog", "a dog"]
+    assert list(source) == ["a dog", "a dog", "a dog"]  # what came before the failure counts
     # the second pipe broke off after it had sent something, the third failed after all that matters
     assert source.log.rejections == {"unreachable": 1, "damaged-tar": 2}
     assert "exit status 3" in source.log.examples["damaged-tar"][1]
@@ -119,3 +124,76 @@ def test_a_large_tar_through_a_pipe_is_read_to_its_end(tmp_path):
     path.write_bytes(path.read_bytes() + bytes(5_000_000))  # padding that no reader looks at
     source = CaptionInput([f"pipe:cat {path}"])
     assert list(source) == ["a dog"] and not source.log.rejections
+
+
+SAMPLE = 2048  # bytes of each sample of a_hundred: header and block of the image, header and block of the text
+
+
+def a_hundred(path):
+    """100 samples ``000`` to ``099`` of an image that no packer makes smaller and a text of one block."""
+    noise = random.Random(0)
+    members = []
+    for i in range(100):
+        members += [(f"{i:03}.jpg", noise.randbytes(500)), (f"{i:03}.txt", f"photo {i}".encode())]
+    return tar(path, members)
+
+
+PHOTOS = [f"photo {i}" for i in range(100)]
+DAMAGE = {
+    "a byte of a header": lambda data: data[: 40 * SAMPLE + 10] + b"\xff" + data[40 * SAMPLE + 11 :],
+    "cut in a header": lambda data: data[: 40 * SAMPLE + 100],
+    "cut in an image": lambda data: data[: 40 * SAMPLE + 600],
+    "a block that was never written": lambda data: data[: 40 * SAMPLE] + bytes(512) + data[40 * SAMPLE + 512 :],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damage_is_no_end_of_a_tar(tmp_path, damage):
+    path = a_hundred(tmp_path / "0.tar")
+    assert read(path)[0] == PHOTOS and not read(path)[1].rejections
+    assert [caption for caption, _ in image_places([str(path)])] == PHOTOS
+    path.write_bytes(damage(path.read_bytes()))
+    tar(tmp_path / "1.tar", [("0.txt", b"a cat")])
+    source = CaptionInput([str(tmp_path / "{0..1}.tar")])
+    assert list(source) == [*PHOTOS[:40], "a cat"]
+    assert source.log.rejections["damaged-tar"] == 1
+    assert f"{path}: after 0" in source.log.examples["damaged-tar"][0]
+    with pytest.raises(InputError, match="cannot be read as an unpacked tar"):
+        list(image_places([str(path)]))
+
+
+@pytest.mark.parametrize("damage", ["cut", "a byte"])
+@pytest.mark.parametrize("name", ["0.tar.gz", "0.tgz", "0.tar.bz2", "0.tar.xz", "packed.tar"])
+def test_damage_of_a_packed_tar_is_no_end_either(tmp_path, name, damage):
+    pack = {".bz2": bz2.compress, ".xz": lzma.compress}.get(name[-4:].lstrip("r"), gzip.compress)
+    path = a_hundred(tmp_path / name)
+    data = bytearray(pack(path.read_bytes()))
+    path.write_bytes(data)
+    assert read(path)[0] == PHOTOS and not read(path)[1].rejections
+    if damage == "cut":
+        del data[len(data) // 2 :]
+    else:
+        data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+    tar(tmp_path / "1.tar", [("0.txt", b"a cat")])
+    source = CaptionInput([str(path), str(tmp_path / "1.tar")])
+    captions = list(source)
+    assert captions[-1] == "a cat" and captions[:-1] == PHOTOS[: len(captions) - 1]
+    assert source.log.rejections["damaged-tar"] == 1
+
+
+def test_a_tar_without_an_end_mark_is_read(tmp_path):
+    """As a writer leaves it that was killed between two members, or that writes none."""
+    path = a_hundred(tmp_path / "0.tar")
+    path.write_bytes(path.read_bytes()[: 100 * SAMPLE])
+    captions, log = read(path)
+    assert captions == PHOTOS and not log.rejections
+    assert [caption for caption, _ in image_places([str(path)])] == PHOTOS
+
+
+def test_tars_that_were_joined_by_cat_say_so(tmp_path):
+    first, second = a_hundred(tmp_path / "0.tar"), tar(tmp_path / "1.tar", [("0.txt", b"a cat")])
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    captions, log = read(first)
+    assert captions == PHOTOS  # the trainer, too, reads the first alone
+    assert log.rejections == {"damaged-tar": 1} and "tar -A" in log.examples["damaged-tar"][0]
