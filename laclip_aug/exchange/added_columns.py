@@ -5,7 +5,6 @@ A source of which captions have several texts has lists in JSON and Parquet, and
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import IO, Any
 
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange.beside import Beside
+from laclip_aug.exchange.delimited import csv_writer
 from laclip_aug.exchange.files import write_new
 from laclip_aug.exchange.lines import head_of
 from laclip_aug.exchange.log import InputLog
@@ -54,7 +54,7 @@ def _csv(beside: Beside, file: str, out: IO[bytes], output: Path, options: Input
         names = next(cells)
         _check_new(beside.places, names, file)
         written = "," if len(names) == 1 and output.suffix.lower() == ".csv" else separator  # of one column: either
-        writer = csv.writer(text, delimiter=written, lineterminator="\n")
+        writer = csv_writer(text, written)
         writer.writerow([*names, *beside.places])
         # the trainer's parser twice: once for the captions as it takes them, once for all cells as they stand
         for row, (where, (caption,)) in zip(cells, captions, strict=False):

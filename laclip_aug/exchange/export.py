@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import sys
@@ -15,6 +14,7 @@ from typing import IO, Any
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite, Told
 from laclip_aug.errors import ConfigurationError
+from laclip_aug.exchange.delimited import csv_writer
 from laclip_aug.exchange.files import write_new
 
 COLUMNS = ("caption", "rewrites", "rejections", "tokens")
@@ -91,7 +91,7 @@ def _jsonl(file: IO[bytes], records: Iterable[Outcome]) -> int:
 def _csv(file: IO[bytes], records: Iterable[Outcome]) -> int:
     number = 0
     with _text(file) as text:
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv_writer(text)
         for record in records:
             if not number:
                 writer.writerow([IMAGE_KEY, *CSV_COLUMNS] if record.image else CSV_COLUMNS)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import Any
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite, Told
+from laclip_aug.exchange.delimited import csv_cells
 from laclip_aug.exchange.export import COLUMNS, CSV_COLUMNS, IMAGE_KEY
 from laclip_aug.exchange.log import InputLog
-from laclip_aug.exchange.places import kind_of, open_bytes
+from laclip_aug.exchange.places import kind_of
 from laclip_aug.exchange.readers import InputOptions, table_rows
 
 _EARLIER_COLUMNS = CSV_COLUMNS[:4]
@@ -22,6 +20,8 @@ _EARLIER_COLUMNS = CSV_COLUMNS[:4]
 
 def is_export(file: str) -> bool:
     """Whether ``file`` has the columns of an export."""
+    if kind_of(file) == "csv":
+        return bool(_head(csv_cells(file, InputLog())))
     return next(_rows(file, InputLog()), None) is not None
 
 
@@ -46,8 +46,8 @@ def exported(file: str, log: InputLog) -> Iterator[Outcome]:
     for place, (caption, rewrites, rejections, tokens, *image) in _rows(file, log):
         try:
             yield Outcome(
-                str(caption),
-                tuple(Rewrite(str(r["source"]), str(r["text"]), _told(r)) for r in rewrites),
+                _text(caption),
+                tuple(Rewrite(_text(r["source"]), _text(r["text"]), _told(r)) for r in rewrites),
                 tuple(_rejection(r) for r in rejections),
                 int(tokens),
                 image=str(image[0] or "") if image else "",
@@ -56,12 +56,18 @@ def exported(file: str, log: InputLog) -> Iterator[Outcome]:
             log.reject("malformed-row", place)
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
 def _rejection(row: Mapping[str, Any]) -> Rejection:
     value, place = row.get("value"), row.get("place")
     return Rejection(
-        str(row["source"]),
-        str(row["reason"]),
-        str(row["text"]),
+        _text(row["source"]),
+        _text(row["reason"]),
+        _text(row["text"]),
         None if value is None else float(value),
         None if place is None else int(place),
         _told(row),
@@ -95,19 +101,30 @@ def _rows(file: str, log: InputLog) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _csv_rows(file: str, log: InputLog) -> Iterator[tuple[str, list[Any]]]:
-    with open_bytes(file, log) as raw:
-        csv.field_size_limit(sys.maxsize)
-        table = csv.reader(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
-        try:
-            head = tuple(next(table, ()))
-            keyed = int(head[:1] == (IMAGE_KEY,))
-            if head[keyed:] not in (CSV_COLUMNS, _EARLIER_COLUMNS):
-                return
-        except (UnicodeDecodeError, csv.Error):
-            return
-        for (*image, caption), rows in groupby(table, key=lambda row: row[: 1 + keyed]):
-            log.rows += 1
-            texts = [dict(zip(head, row, strict=False)) for row in rows]
-            rewrites = [row for row in texts if row["source"] and not row["rejected"]]
-            refused = [{**row, "reason": row["rejected"]} for row in texts if row["rejected"]]
-            yield f"{file}: record {log.rows}", [caption, rewrites, refused, 0, *image]
+    table = csv_cells(file, log)
+    head = _head(table)
+    if not head:
+        return
+    keyed = int(head[0] == IMAGE_KEY)
+
+    def whole() -> Iterator[list[str]]:
+        for line, row in table:
+            if len(row) == len(head):
+                yield row
+            elif row:  # an editor's empty line is none
+                log.rows += 1
+                log.reject("malformed-row", f"{file}: line {line}")
+
+    for (*image, caption), rows in groupby(whole(), key=lambda row: row[: 1 + keyed]):
+        log.rows += 1
+        texts = [dict(zip(head, row, strict=True)) for row in rows]
+        rewrites = [row for row in texts if row["source"] and not row["rejected"]]
+        refused = [{**row, "reason": row["rejected"]} for row in texts if row["rejected"]]
+        yield f"{file}: record {log.rows}", [caption, rewrites, refused, 0, *image]
+
+
+def _head(table: Iterator[tuple[int, list[str]]]) -> tuple[str, ...]:
+    """The columns of an export that is a CSV; none if it is another."""
+    _, first = next(table, (0, []))
+    keyed = int(first[:1] == [IMAGE_KEY])
+    return tuple(first) if tuple(first[keyed:]) in (CSV_COLUMNS, _EARLIER_COLUMNS) else ()

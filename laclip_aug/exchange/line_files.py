@@ -7,21 +7,18 @@ text, for which that loader shows the original caption.
 
 from __future__ import annotations
 
-import csv
 import io
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
 
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange.beside import Beside
+from laclip_aug.exchange.delimited import csv_cells, csv_writer
 from laclip_aug.exchange.files import write_new
-from laclip_aug.exchange.lines import text_lines, undecodable
+from laclip_aug.exchange.lines import text_lines
 from laclip_aug.exchange.log import InputLog
-from laclip_aug.exchange.places import open_bytes
 from laclip_aug.exchange.readers import CAPTION_KEYS, InputOptions, chooser, table_rows
 
 SOURCE = "{source}"
@@ -78,7 +75,7 @@ def _named(pattern: Path, source: str) -> Path:
 
 def _csv_line(cells: Sequence[str]) -> bytes:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
+    csv_writer(line).writerow(cells)
     return line.getvalue().encode("utf-8", "backslashreplace")  # a lone surrogate, of which no cache has a text
 
 
@@ -107,30 +104,17 @@ def _pairs(
 
 def _is_headerless(file: str, log: InputLog) -> bool:
     """Whether the first line has two cells, a path and no name of a column."""
-    with open_bytes(file, log) as raw:
-        try:
-            first = next(_table(raw), [])
-        except (UnicodeDecodeError, csv.Error, OSError):
-            return False  # the reader of tables says what is wrong
+    try:
+        _, first = next(csv_cells(file, log), (0, []))
+    except InputError:
+        return False  # the reader of tables says what is wrong
     return len(first) == 2 and not {*first} & {*CAPTION_KEYS} and bool({*first[0]} & {".", "/"})
 
 
 def _headerless_rows(file: str, log: InputLog) -> Iterator[tuple[str, str, str | None]]:
-    try:
-        with open_bytes(file, log) as raw:
-            for number, row in enumerate(_table(raw), 1):
-                log.rows += 1
-                if len(row) == 2:
-                    yield f"{file}: row {number}", row[0], row[1]
-                else:
-                    log.reject("malformed-row", f"{file}: row {number}")
-    except UnicodeDecodeError:
-        line, advice = undecodable(file, log)
-        raise InputError(f"{file}: line {line} is not UTF-8; {advice}") from None
-    except (csv.Error, OSError) as error:
-        raise InputError(f"{file} cannot be read ({error}); check it, or fetch it again") from None
-
-
-def _table(raw: IO[bytes]) -> Iterator[list[str]]:
-    csv.field_size_limit(sys.maxsize)
-    return csv.reader(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
+    for number, (_, row) in enumerate(csv_cells(file, log), 1):
+        log.rows += 1
+        if len(row) == 2:
+            yield f"{file}: row {number}", row[0], row[1]
+        else:
+            log.reject("malformed-row", f"{file}: row {number}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.errors import InputError
+from laclip_aug.exchange.delimited import csv_cells
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import kind_of
 from laclip_aug.quality.checks import is_short
@@ -69,13 +68,11 @@ def joined_lines(file: str, text_files: Mapping[str, str], log: InputLog) -> Ite
 
 def _rows(file: str) -> Iterator[str | None]:
     """The caption of each row, ``None`` where a row is none."""
+    if kind_of(file) != "text":
+        yield from (row[1] if len(row) == 2 else None for _, row in csv_cells(file, InputLog()))
+        return
     try:
-        if kind_of(file) == "text":
-            with Path(file).open("rb") as plain:
-                yield from (line.decode("utf-8").removesuffix("\n").removesuffix("\r") for line in plain)
-            return
-        csv.field_size_limit(sys.maxsize)
-        with Path(file).open(encoding="utf-8", newline="") as table:
-            yield from (row[1] if len(row) == 2 else None for row in csv.reader(table))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file} is no UTF-8 CSV of path,caption ({error}); convert it") from None
+        with Path(file).open("rb") as plain:
+            yield from (line.decode("utf-8").removesuffix("\n").removesuffix("\r") for line in plain)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not UTF-8 ({error}); convert it") from None

@@ -96,6 +96,12 @@ def test_lines_for_a_table_with_a_header(tmp_path, cache):
     assert f"refused, not-in-cache: 1, for example {table}: row 2" in text and "refused, missing: 1" in text
 
 
+def test_the_byte_order_mark_of_a_headerless_csv_is_no_part_of_a_path(tmp_path, cache):
+    (tmp_path / "in.csv").write_bytes(b"\xef\xbb\xbfa/1.jpg,a cat\r\na/2.jpg,a dog runs\r\n")
+    export_beside(cache, str(tmp_path / "{source}.txt"), [str(tmp_path / "in.csv")])
+    assert (tmp_path / "original.csv").read_bytes() == b"a/1.jpg,a cat\na/2.jpg,a dog runs\n"
+
+
 def test_lines_for_a_text_file_of_captions(tmp_path, cache):
     (tmp_path / "in.txt").write_text("a cat\n\nan unknown one\na dog runs\n")
     export_beside(cache, str(tmp_path / "rc-{source}.txt"), [str(tmp_path / "in.txt")])
@@ -147,6 +153,38 @@ def test_a_csv_gets_columns_and_keeps_every_cell(tmp_path, cache):
     with pytest.raises(InputError, match="more cells than its header"):
         export_beside(cache, str(tmp_path / "bad.csv"), [str(tmp_path / "in.csv")])
     assert not (tmp_path / "bad.csv").exists()
+
+
+@pytest.mark.parametrize(("name", "separator"), [("a.tsv", "\t"), ("a.csv", ",")])
+def test_carriage_returns_in_cells_stay_in_them(tmp_path, name, separator):
+    from open_clip_train.data import CsvDataset
+
+    texts = {"a dog": {"llm": ["dog\rone"]}, "a cat": {"llm": ["the cat"]}, "a hen": {"llm": ["a\r\nhen\r"]}}
+    cache = cache_of(tmp_path / "cache", texts, ["llm"])
+    rows = [["1.jpg", "a dog", "old\rmac"], ["2.jpg", "a cat", ""], ["3.jpg", "a hen", "\r"]]
+    with (tmp_path / name).open("w", newline="") as table:
+        csv.writer(table, delimiter=separator, quoting=csv.QUOTE_ALL).writerows([["filepath", "title", "note"], *rows])
+    export_beside(cache, str(tmp_path / f"out-{name}"), [str(tmp_path / name)])
+    expected = [[*row, texts[row[1]]["llm"][0]] for row in rows]
+    with (tmp_path / f"out-{name}").open(newline="") as table:
+        assert list(csv.reader(table, delimiter=separator)) == [["filepath", "title", "note", "llm"], *expected]
+    assert (
+        (tmp_path / f"out-{name}")
+        .read_bytes()
+        .startswith(separator.join(["filepath", "title", "note", "llm\n"]).encode())
+    )
+    assert pd.read_csv(tmp_path / f"out-{name}", sep=separator, keep_default_na=False).values.tolist() == expected
+    dataset = CsvDataset(str(tmp_path / f"out-{name}"), None, "filepath", "llm", sep=separator, tokenizer=None)
+    assert (dataset.images, dataset.captions) == ([row[0] for row in rows], [row[3] for row in expected])
+
+    (tmp_path / "plain.csv").write_bytes(b'"a/\r1.jpg","a\rdog"\n2.jpg,a cat\n')
+    (tmp_path / "lines").mkdir()
+    export_beside(cache, str(tmp_path / "lines" / "{source}.txt"), [str(tmp_path / "plain.csv")])
+    assert pd.read_csv(tmp_path / "lines" / "original.csv", header=None).values.tolist() == [
+        ["a/\r1.jpg", "a\rdog"],
+        ["2.jpg", "a cat"],
+    ]
+    assert (tmp_path / "lines" / "llm.txt").read_bytes() == b"dog one\nthe cat\n"
 
 
 @pytest.mark.parametrize("name", ["table.jsonl", "table.json", "table.parquet"])

@@ -1,0 +1,49 @@
+"""Rows of a CSV as they stand, without a trainer's reading of them: written so that every reader divides them alike."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterator
+from typing import IO, Any
+
+from laclip_aug.errors import InputError
+from laclip_aug.exchange.lines import undecodable
+from laclip_aug.exchange.log import InputLog
+from laclip_aug.exchange.places import open_bytes
+
+
+def csv_writer(text: IO[str], separator: str = ",") -> Any:
+    """A writer of :mod:`csv` that ends rows in a line feed, and quotes cells that hold one or a carriage return."""
+    return csv.writer(_LineFeeds(text), delimiter=separator, lineterminator="\r\n")
+
+
+class _LineFeeds:
+    """Before Python 3.13, :mod:`csv` quotes those line breaks alone that are in its own end of a row."""
+
+    def __init__(self, text: IO[str]) -> None:
+        self._text = text
+
+    def write(self, row: str) -> int:
+        return self._text.write(row.removesuffix("\r\n") + "\n")
+
+
+def csv_cells(file: str, log: InputLog) -> Iterator[tuple[int, list[str]]]:
+    """(number of its first line, cells) of each row; an empty line has no cells.
+
+    Raises:
+        InputError: the file is not UTF-8, or cannot be read.
+    """
+    try:
+        with open_bytes(file, log) as raw:
+            csv.field_size_limit(sys.maxsize)
+            table, line = csv.reader(io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")), 0
+            for row in table:
+                yield line + 1, row
+                line = table.line_num
+    except UnicodeDecodeError:
+        number, advice = undecodable(file, log)
+        raise InputError(f"{file}: line {number} is not UTF-8; {advice}") from None
+    except (csv.Error, OSError) as error:
+        raise InputError(f"{file} cannot be read ({error}); check it, or fetch it again") from None
