@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -55,7 +56,14 @@ def _image(value: Any) -> str:
     """An image's key, a text or a whole number; nothing if it is neither."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return value if isinstance(value, str) and value != MISSING else ""
+    return value if isinstance(value, str) and not _is_missing(value) else ""
+
+
+def _is_missing(key: Any) -> bool:
+    """Whether a key names nothing: it is null, the ``NaN`` of a column of numbers, blank, or ``MISSING``."""
+    if isinstance(key, str):
+        return not key.strip() or key == MISSING
+    return key is None or (isinstance(key, float) and math.isnan(key))
 
 
 def joined_columns(
@@ -113,13 +121,16 @@ def groups(
     """Rows with one caption each, several in a row per image, as in Flickr8k.
 
     Of the consecutive rows that share ``group_key``, ordered by the number under ``index_key`` if there is one, each
-    is a caption, and the others are its rewrites. An image that comes up again further down is a ``split-group``.
+    is a caption, and the others are its rewrites. An image that comes up again further down is a ``split-group``; a row
+    that names none is refused as ``no-group-key``. In a CSV that is what pandas takes for missing, ``NA`` too.
     """
     keys = [[group_key], caption_keys, *([[index_key]] if index_key else [])]
 
     def complete() -> Iterator[tuple[str, list[Any]]]:
         for place, values in _table(file, keys, log, options):
-            if values[1] is None or values[1] == MISSING:
+            if _is_missing(values[0]):
+                log.reject("no-group-key", place, f"Each row needs its image's key under {group_key}")
+            elif values[1] is None or values[1] == MISSING:
                 log.reject("missing", place)
             elif not isinstance(values[1], str):
                 log.reject("not-text", place)

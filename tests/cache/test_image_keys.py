@@ -84,12 +84,13 @@ def test_rows_whose_caption_says_nothing_keep_their_texts(tmp_path):
         {"uid": None, "caption": "image", "recap": "lost"},
         {"uid": 1.5, "caption": "image", "recap": "lost"},
         {"uid": "", "caption": "image", "recap": "lost"},
+        {"uid": " ", "caption": "image", "recap": "lost"},
         {"uid": "e\ud800", "caption": "image", "recap": "lost"},
         {"uid": "b", "caption": "again", "recap": "another boat"},
         {"uid": "猫", "caption": "image", "recap": "image"},
     ]
     report = import_cache(jsonl(tmp_path / "in.jsonl", rows), tmp_path / "cache", FORM)
-    assert report.input.rejections == {"no-image-key": 3, "not-unicode": 1, "other-rewrites": 1}
+    assert report.input.rejections == {"no-image-key": 4, "not-unicode": 1, "other-rewrites": 1}
     assert report.input.examples["no-image-key"][0].endswith("line 5")
     assert (report.made, report.repeated) == (5, 1)
     opened = CaptionCache(tmp_path / "cache")

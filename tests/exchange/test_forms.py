@@ -3,6 +3,9 @@
 import gzip
 import json
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from laclip_aug.augmenter import Rejection, Rewrite
@@ -84,6 +87,72 @@ def test_images_that_share_a_caption_and_images_in_two_places_are_named(tmp_path
     assert cache.get("a cat") == () and cache.get("nan") is None
     again = import_cache(source, tmp_path / "cache", ImportForm(group_key="filepath"))
     assert (again.made, again.input.rejections["other-rewrites"]) == (0, 1)  # what is stored already is no other
+
+
+def test_rows_without_an_image_are_no_image(tmp_path):
+    source = tmp_path / "in.tsv"
+    source.write_text(
+        "filepath\tcaption\n1.jpg\ta dog runs\n\ta cat sits\nNA\ta red bus\n1.jpg\ta brown dog\n"
+        "null\ta cow\nnan\ta boat\n"
+    )
+    report = import_cache(source, tmp_path / "cache", ImportForm(group_key="filepath"))
+    assert report.input.rejections == {"no-group-key": 4}
+    assert report.input.examples["no-group-key"] == [f"{source}: row {row}" for row in (2, 3, 5)]
+    assert "under filepath" in "\n".join(report.lines())
+    assert {record.caption: [r.text for r in record.rewrites] for record in records(tmp_path / "cache")} == {
+        "a dog runs": ["a brown dog"],
+        "a brown dog": ["a dog runs"],
+    }
+
+
+@pytest.mark.parametrize("name", ["in.jsonl", "in.parquet"])
+def test_an_image_may_be_called_as_a_missing_cell_where_these_differ(tmp_path, name):
+    keys = ["NA", "NA", None, None, "null", "null", "", "", "None", "nan", "nan", " ", " "]
+    rows = [{"image": key, "caption": f"photo {i}"} for i, key in enumerate(keys)]
+    rows += [{"image": "x", "caption": text} for text in ("null", "NA", "None")]  # captions that are these words
+    source = jsonl(tmp_path / "in.jsonl", *rows)
+    if name == "in.parquet":
+        source = tmp_path / name
+        pq.write_table(pa.Table.from_pylist(rows), source)
+    report = import_cache(source, tmp_path / "cache", ImportForm(group_key="image"))
+    assert report.input.rejections == {"no-group-key": 8}
+    assert {record.caption: [r.text for r in record.rewrites] for record in records(tmp_path / "cache")} == {
+        "photo 0": ["photo 1"],
+        "photo 1": ["photo 0"],
+        "photo 4": ["photo 5"],
+        "photo 5": ["photo 4"],
+        "photo 8": [],
+        "null": ["NA", "None"],
+        "NA": ["null", "None"],
+        "None": ["null", "NA"],
+    }
+
+
+def test_numbers_of_images_of_which_some_are_missing(tmp_path):
+    """As pandas writes whole numbers beside missing ones: as floats."""
+    table = pd.DataFrame({"image": [7, None, 7, None], "caption": ["a dog", "a cat", "dog", "a cow"]})
+    table.to_parquet(tmp_path / "in.parquet")
+    lines = [json.dumps({"image": key, "caption": f"photo {key}"}) for key in (float("nan"), float("nan"), 1.0)]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    report = import_cache(
+        [str(tmp_path / "in.parquet"), str(tmp_path / "in.jsonl")], tmp_path / "cache", ImportForm(group_key="image")
+    )
+    assert report.input.rejections == {"no-group-key": 4}
+    cache = CaptionCache(tmp_path / "cache")
+    assert cache.get("a dog") == (Rewrite("human", "dog"),) and cache.get("dog") == (Rewrite("human", "a dog"),)
+    assert cache.get("photo 1.0") == () and len(cache) == 3
+
+
+def test_samples_without_the_field_of_their_image(tmp_path):
+    import webdataset as wds
+
+    with wds.TarWriter(str(tmp_path / "0.tar")) as tar:
+        for number, image in enumerate(("a", "a", None, None)):
+            fields = {} if image is None else {"image": image}
+            tar.write({"__key__": str(number), "txt": f"photo {number}", "json": fields})
+    report = import_cache(tmp_path / "0.tar", tmp_path / "cache", ImportForm(group_key="image"))
+    assert report.input.rejections == {"no-group-key": 2}
+    assert {record.caption for record in records(tmp_path / "cache")} == {"photo 0", "photo 1"}
 
 
 def test_missing_cells_never_become_texts(tmp_path):

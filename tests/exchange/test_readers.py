@@ -41,6 +41,8 @@ ODD_TABLE = (
     "i.jpg\ta\x00b\t1\n"
     "j.jpg\tcafé 猫 🐕\t1\n"
     "k.jpg\tTrue\t1\n"
+    "l.jpg\tNone\t1\n"
+    "m.jpg\tnull\t1\n"
 )
 
 
