@@ -292,5 +292,7 @@ class Run:
     def _show(self, force: bool = False) -> None:
         fraction, run = self.log.fraction, self.report.run
         total = max(self.log.rows, round(self.log.rows / fraction)) if fraction else None
-        done = self.log.rows - len(self.pending) * (1 if self.part is None else self.part.count)
+        share = 1 if self.part is None else self.part.count
+        # not below 0: a part's captions are not spread evenly, and an import counts a row after its caption
+        done = max(0, self.log.rows - len(self.pending) * share)
         self.progress.show(done, total, self.report.made, run.tokens, run.acceptance, force)
