@@ -293,6 +293,6 @@ class Run:
         fraction, run = self.log.fraction, self.report.run
         total = max(self.log.rows, round(self.log.rows / fraction)) if fraction else None
         share = 1 if self.part is None else self.part.count
-        # not below 0: a part's captions are not spread evenly, and an import counts a row after its caption
+        # not below 0: a row of an import may hold several captions, and a part's are not spread evenly
         done = max(0, self.log.rows - len(self.pending) * share)
         self.progress.show(done, total, self.report.made, run.tokens, run.acceptance, force)
