@@ -12,16 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from laclip_aug.errors import BackendError, ConfigurationError
 from laclip_aug.generation.backend import Completion, Job, Sampling
+from laclip_aug.generation.blame import Blame, is_probe
 from laclip_aug.generation.request_loop import RequestLoop
 from laclip_aug.generation.requests import PAPER_SAMPLING, Requests, request_fields
 from laclip_aug.generation.sampling import check
 
-_MOST_IN_A_ROW = 32
-"""Requests that fail one after another, none answered between them, before the run is given up."""
 _MOST_CHOICES = 16
 _logger = logging.getLogger(__name__)
 
@@ -32,6 +30,9 @@ class HTTPBackend:
     ``https`` is checked against the system's certificates, or those in ``SSL_CERT_FILE``; proxies are not used.
 
     Jobs that follow each other and share a prompt become one request with ``n``, as far as the server knows it.
+
+    A prompt that the server refuses is an ``"error"``, as soon as it is known that the server does not refuse all
+    (:mod:`laclip_aug.generation.blame`).
 
     Args:
         base_url: such as ``http://localhost:8080/v1``; several share the requests, each gets what it has room for.
@@ -111,40 +112,27 @@ class HTTPBackend:
     def _handed_out(self, loop: RequestLoop, jobs: Iterator[Job]) -> Iterator[Completion]:
         under_way, exhausted = 0, False
         ahead = self._concurrency + self._concurrency // 4  # no connection waits for this thread
-        troubled: list[Completion] = []  # what failed since the last answer; the server may be at fault, not they
+        blame = Blame(self.base_urls[0], self._answered)
         while True:
+            if probe := blame.probe(idle=exhausted and not under_way):
+                loop.submit([probe])
             if not exhausted and under_way < ahead:
                 taken = list(islice(jobs, ahead - under_way))
                 exhausted = len(taken) < ahead - under_way
                 under_way += len(taken)
                 loop.submit(self._grouped(taken))
-            if not under_way:
+            if not under_way and not blame.probing:
+                if blame.waiting:
+                    continue
                 break
             for result in loop.results():
                 if isinstance(result, BackendError):
                     raise result
-                under_way -= len(result)
-                for completion in result:
-                    if completion.finish in ("error", "failed"):
-                        troubled.append(completion)
-                    else:
-                        self._answered = True
-                        yield from troubled
-                        troubled.clear()
-                        yield completion
-                if len(troubled) >= _MOST_IN_A_ROW:
-                    raise self._given_up(troubled)
-        if troubled and not self._answered:
-            raise self._given_up(troubled)
-        yield from troubled
-
-    def _given_up(self, troubled: Sequence[Completion]) -> BackendError:
-        return BackendError(
-            f"{self.base_urls[0]} answered none of {len(troubled)} prompts; of the last: {troubled[-1].text}. Check "
-            "that the server runs, knows this model and copes with this many requests at once (lower --concurrency "
-            "if not), and that it takes the request's fields (--request-field KEY= leaves one out); then start again"
-            + _unused_proxy(self.base_urls[0])
-        )
+                under_way -= 0 if is_probe(result) else len(result.completions)
+                settled = blame.settle(result)
+                self._answered = blame.answered
+                yield from settled
+        yield from blame.rest()
 
     def _grouped(self, jobs: Sequence[Job]) -> list[list[Job]]:
         """Jobs that follow each other and share a prompt, together, if the server may know ``n``."""
@@ -173,14 +161,6 @@ class HTTPBackend:
 
 def _fields(given: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
     return request_fields([given] if isinstance(given, str) else given)
-
-
-def _unused_proxy(url: str) -> str:
-    """Says that a proxy of the environment is not used; its address may hold a password and is not shown."""
-    parts = urlsplit(url)
-    if parts.scheme not in getproxies() or proxy_bypass(parts.hostname or ""):
-        return ""
-    return f". The proxy in {parts.scheme.upper()}_PROXY is not used: reach the server directly or by a tunnel (ssh -L)"
 
 
 def _checked(url: str, key_env: str) -> str:

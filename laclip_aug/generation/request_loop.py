@@ -12,6 +12,8 @@ import ssl
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
 
 from laclip_aug.errors import BackendError
 from laclip_aug.generation.backend import Completion, Job
@@ -47,8 +49,18 @@ _SOON = re.compile(r"(?:retry|try again) (?:in|after) \d|per (?:minute|second|ho
 _CHAT_ONLY = re.compile(r"chat[ _-]?(?:model|completion|endpoint|only)|chat/completions", re.IGNORECASE)
 _logger = logging.getLogger(__name__)
 
-Result = list[Completion] | BackendError
-"""The completions of one request, or what ends the run."""
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The completions of one request. ``began`` and ``ended`` are moments of one clock, no two the same."""
+
+    completions: list[Completion]
+    began: int
+    ended: int
+
+
+Result = Answer | BackendError
+"""What came of a request, or what ends the run."""
 
 
 class RequestLoop:
@@ -76,6 +88,7 @@ class RequestLoop:
         self._idle: deque[asyncio.Future[None]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._opened = 0
+        self._clock = count()
         self._stopping = asyncio.Event()
 
     def run(self) -> None:
@@ -133,8 +146,9 @@ class RequestLoop:
                     await sleeper
                 jobs = self._wanted.popleft()
                 while jobs:
+                    began = next(self._clock)
                     found = await self._one(jobs, url, connections)
-                    self._hand_over(found)
+                    self._hand_over(Answer(found, began, next(self._clock)))
                     jobs = jobs[len(found) :]
                     if jobs and "n" not in self._requests.dropped:
                         self._requests.dropped.add("n")  # it gave fewer choices than were asked for

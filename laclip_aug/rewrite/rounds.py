@@ -2,7 +2,8 @@
 
 A caption has ``n`` places, each of one strategy. In every round each open place asks for some candidates. When all of
 the caption's completions of the round are there, the places are settled in their order, so that the outcome depends on
-neither the order in which completions arrive nor on other captions.
+neither the order in which completions arrive nor on other captions. A place whose prompt could not be run, and never
+will be, is not asked for again.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class CaptionWork:
     _scores: dict[int, float] = field(default_factory=dict)
     _rejections: list[Rejection] = field(default_factory=list)
     _refused: list[Rejection] = field(default_factory=list)
+    _unrunnable: set[int] = field(default_factory=set)
     _tokens: int = 0
     _failed: str = ""
     _asked: dict[tuple[int, int], tuple[int, Job]] = field(default_factory=dict)
@@ -84,7 +86,8 @@ class CaptionWork:
         return [
             place
             for place in range(self.plan.n)
-            if place not in self._texts or (least is not None and self._scores[place] < least)
+            if place not in self._unrunnable
+            and (place not in self._texts or (least is not None and self._scores[place] < least))
         ]
 
     def jobs(self, number: int) -> Iterator[Job]:
@@ -123,6 +126,8 @@ class CaptionWork:
         for key in sorted(self._asked):
             (place, _), (variant, _) = key, self._asked[key]
             strategy = plan.strategy(place)
+            if self._arrived[key].finish == "error":
+                self._unrunnable.add(place)
             others = [rewrite.text for other, rewrite in self._texts.items() if other != place]
             text, reason = plan.acceptance.judge(self._arrived[key], plan.prompt.examples(strategy, variant), others)
             if reason is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from laclip_aug.cache.browse import records
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cli import main
 from tests.rewrite.test_reading import WRAPPERS
@@ -45,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
         caption = re.findall(r"Caption: (.*)", asked["messages"][0]["content"])[-1]
         code, said = self.server.answer(caption)
         if code == 200 and isinstance(said, str):
-            said = {"choices": [{"message": {"content": said}, "finish_reason": "stop"}]}
+            said = {"choices": [{"message": {"content": said}, "finish_reason": "stop"}] * asked.get("n", 1)}
         data = json.dumps(said).encode()
         self.send_response(code)
         self.send_header("Content-Length", str(len(data)))
@@ -127,6 +129,43 @@ def test_a_caption_that_failed_is_asked_again_by_the_next_run(
     server.answer = good
     assert build(server, tmp_path) == 0
     assert all(texts(tmp_path).values())
+
+
+def test_a_caption_that_the_server_refuses_is_recorded_and_the_build_comes_to_its_end(
+    server: ChatServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def answer(caption: str) -> tuple[int, Any]:
+        asked.append(caption)
+        if caption == CAPTIONS[2]:
+            return 400, {"error": {"code": "content_filter", "message": "flagged by our policy"}}
+        time.sleep(0.2)
+        return 200, f"Seen here: {caption.removeprefix('a ')} again"
+
+    server.answer = answer
+    options = ("--candidates", "8", "--n", "4", "--max-attempts", "3")
+    assert build(server, tmp_path, *options) == 0
+    assert "rejections, error: 32" in capsys.readouterr().out  # 4 texts of 8 candidates each
+    assert asked.count(CAPTIONS[2]) <= 4  # once for each prompt, and not again
+    found = {record.caption: record for record in records(tmp_path / "cache")}
+    assert {r.reason for r in found[CAPTIONS[2]].rejections} == {"error"}
+    assert "content_filter" in found[CAPTIONS[2]].rejections[0].text
+    assert all(found[caption].rewrites for caption in CAPTIONS if caption != CAPTIONS[2])
+
+
+def test_a_build_with_nothing_left_but_a_refused_caption_comes_to_its_end(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answer = lambda caption: (
+        (400, {"error": "too long"}) if caption == CAPTIONS[1] else (200, "Seen: " + caption)
+    )
+    captions = list(CAPTIONS)
+    monkeypatch.setattr("tests.cli.test_servers.CAPTIONS", [captions[0], *captions[2:]])
+    assert build(server, tmp_path) == 0
+    monkeypatch.setattr("tests.cli.test_servers.CAPTIONS", captions)
+    assert build(server, tmp_path) == 0
+    assert texts(tmp_path)[CAPTIONS[1]] == []
 
 
 def test_sixty_ways_to_reply_reach_the_cache_as_the_rewrite(

@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Server(ThreadingHTTPServer):
     """Answers each request with the next entry of ``script``, then with good completions."""
 
     daemon_threads = True
+    request_queue_size = 128  # connections that are opened at once
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -39,6 +40,7 @@ class Server(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.busy = self.most_busy = 0
         self.delay = 0.0
+        self.judge: Callable[[str], tuple[float, int]] = lambda prompt: (0.0, 200)  # seconds and status, unscripted
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
 
@@ -54,9 +56,14 @@ class Handler(BaseHTTPRequestHandler):
             self.server.most_busy = max(self.server.most_busy, self.server.busy)
             scripted = self.server.script.pop(0) if self.server.script else None
         time.sleep(self.server.delay)
+        chat = self.path.endswith("/chat/completions")
+        prompt = body["messages"][0]["content"] if chat else body["prompt"]
+        seconds, status = self.server.judge(prompt)
         if scripted is None:
-            chat = self.path.endswith("/chat/completions")
-            prompt = body["messages"][0]["content"] if chat else body["prompt"]
+            time.sleep(seconds)
+        if scripted is None and status != 200:
+            scripted = status, {}, b'{"error": {"code": "content_filter", "message": "flagged by our policy"}}'
+        if scripted is None:
             text = f" rewritten {len(prompt)} \nand more"
             choice = {"message": {"content": text}} if chat else {"text": text}
             answer = {"choices": [{**choice, "finish_reason": "length"}], "usage": {"completion_tokens": 7}}
@@ -181,9 +188,7 @@ def test_timeout(server: Server) -> None:
     http.close()
 
 
-@pytest.mark.parametrize(
-    ("code", "advice"), [(401, "SOME_KEY"), (402, "pay"), (403, "SOME_KEY"), (404, "base URL"), (302, "redirect")]
-)
+@pytest.mark.parametrize(("code", "advice"), [(401, "SOME_KEY"), (402, "pay"), (404, "base URL"), (302, "redirect")])
 def test_refusals_of_everything_end_the_run_at_once(server: Server, code: int, advice: str) -> None:
     server.script = [(code, {"Location": "http://127.0.0.1:9/"}, b"no")] * 4
     http = backend(server, api_key_env="SOME_KEY", concurrency=1)
@@ -547,7 +552,7 @@ def test_a_refusal_costs_the_field_that_it_is_about_and_no_other(server: Server,
 
 
 def test_a_limit_that_is_too_high_for_the_server_is_not_dropped(server: Server) -> None:
-    server.script = [(400, {}, refused("max_tokens must be at most 64"))] * 2
+    server.script = [(400, {}, refused("max_tokens must be at most 64"))] * 9
     http = backend(server, concurrency=1)
     with pytest.raises(BackendError, match="must be at most 64"):
         list(http.complete([job(), job()]))
@@ -636,3 +641,90 @@ def test_a_connection_reset_in_the_middle_of_an_answer_is_asked_again() -> None:
     assert [c.text for c in http.complete([job(chat=True)])] == ["a dog runs"]
     http.close()
     listener.close()
+
+
+def test_refusals_that_come_before_any_text_are_their_captions_own(server: Server) -> None:
+    """A refusal takes milliseconds and a text longer, so that at first there are refusals only."""
+    refused, many = [], threading.Event()
+
+    def judge(prompt: str) -> tuple[float, int]:
+        if "flagged" in prompt:
+            refused.append(prompt)
+            if len(refused) == 40:
+                many.set()
+            return 0.0, 400
+        many.wait(10)
+        return 0.1, 200
+
+    server.judge = judge
+    http = backend(server, concurrency=64)
+    names = ["a dog here", "a cat"] + [f"flagged {n}" for n in range(40)]
+    found = {c.job.tag: c for c in http.complete([job(name) for name in names])}
+    assert [c.finish for c in found.values()].count("error") == 40
+    assert "content_filter" in found["flagged 7"].text
+    assert (found["a dog here"].finish, found["a cat"].finish) == ("stop", "stop")
+    http.close()
+
+
+def test_a_run_that_holds_nothing_but_a_refused_caption_is_no_failure_of_the_server(server: Server) -> None:
+    server.judge = lambda prompt: (0.0, 400 if "flagged" in prompt else 200)
+    for shared in (1, 16):  # prompts of their own, and one request for all
+        http = backend(server)
+        jobs = [Job(f"prefix {n // shared}", "\n\n", "flagged", " =>", n, tag=n) for n in range(32)]
+        assert {(c.job.tag, c.finish) for c in http.complete(jobs)} == {(n, "error") for n in range(32)}
+        http.close()
+
+
+def test_requests_without_an_answer_are_counted_and_not_their_texts(server: Server) -> None:
+    server.judge = lambda prompt: (0.0, 500) if "crash" in prompt else (0.1, 200)
+    http = backend(server, concurrency=8, retries=0)
+    jobs = [*(Job("p", "", "crash", "", n, tag=n) for n in range(48)), job("a dog"), job("a cat")]
+    assert [c.finish for c in http.complete(jobs)].count("failed") == 48  # of three requests
+    http.close()
+
+
+@pytest.mark.parametrize("first", ["0", "flagged"])
+def test_a_server_that_refuses_even_a_harmless_caption_ends_the_run(server: Server, first: str) -> None:
+    server.judge = lambda prompt: (0.0, 400)
+    http = backend(server, concurrency=8)
+    with pytest.raises(BackendError, match=r"none of \d+ prompts, nor one with a harmless caption.*content_filter"):
+        list(http.complete([job(first), *(job(str(n)) for n in range(5000))]))
+    assert len(server.seen) < 100
+    http.close()
+
+
+def test_examples_that_are_too_long_for_the_server_are_not_the_captions_fault(server: Server) -> None:
+    """What takes 'a dog' alone refuses the prompt with its examples, whatever the caption."""
+    server.judge = lambda prompt: (0.0, 400 if len(prompt) > 200 else 200)
+    http = backend(server)
+    too_long = [Job("examples " * 40, "", str(n), "", n) for n in range(4)]
+    with pytest.raises(BackendError, match="none of 4 prompts"):
+        list(http.complete(too_long))
+    assert [c.finish for c in http.complete([job()])] == ["stop"]
+    assert [c.finish for c in http.complete(too_long)] == ["failed"] * 4  # the rest of the run is not lost
+    http.close()
+
+
+def test_texts_asked_for_before_a_refusal_do_not_vouch_for_the_server(server: Server) -> None:
+    """A key that is revoked: what was under way is still answered, and all else refused within milliseconds."""
+    http = backend(server, concurrency=16)
+    server.judge = lambda prompt: (0.01, 200) if "early" in prompt else (0.0, 403)
+    first = [job(f"early {n}") for n in range(200)]
+    found = []
+    with pytest.raises(BackendError, match=r"OPENAI_API_KEY"):
+        for completion in http.complete([*first, *(job(str(n)) for n in range(2000))]):
+            found.append(completion)
+    assert [c.finish for c in found] == ["stop"] * 200
+    http.close()
+
+
+def test_a_refusal_of_which_nobody_knows_whose_fault_it_is_is_left_to_a_later_run(server: Server) -> None:
+    server.judge = lambda prompt: (0.0, 400 if "flagged" in prompt else 500)
+    http = backend(server, retries=0)
+    with pytest.raises(BackendError, match=r"none of 1 prompts"):
+        list(http.complete([job("flagged")]))
+    server.script = [(200, {}, b'{"choices": [{"text": "a cat"}]}')]
+    assert [c.finish for c in http.complete([job("a cat")])] == ["stop"]
+    (left,) = http.complete([job("flagged")])
+    assert (left.finish, "content_filter" in left.text) == ("failed", True)
+    http.close()

@@ -243,9 +243,27 @@ def test_a_failed_job_is_a_rejection_and_others_go_on() -> None:
     def answer(job: Job) -> str | Completion:
         return Completion(job, "no room", "error", 0) if "dog" in job.body else f"{job.body} seen from afar"
 
-    found = outcomes_by_caption(llm(answer, strategies="human", max_attempts=1), ["a dog", "a cat"], n=1)
-    assert [(r.reason, r.text) for r in found["a dog"].rejections] == [("error", "no room")]
+    found = outcomes_by_caption(llm(answer, strategies="human,bard", max_attempts=3), ["a dog", "a cat"], n=2)
+    # a prompt that never will be run is not asked for again
+    assert [(r.source, r.reason, r.text) for r in found["a dog"].rejections] == [
+        ("human", "error", "no room"),
+        ("bard", "error", "no room"),
+    ]
     assert [r.text for r in found["a cat"].rewrites] == ["a cat seen from afar"]
+
+
+def test_beside_a_prompt_that_is_refused_the_other_texts_are_tried_again() -> None:
+    said: list[str] = []
+
+    def answer(job: Job) -> str | Completion:
+        if job.tag[1] == 0:
+            return Completion(job, "no room", "error", 0)
+        said.append("word" if not said else "a dog seen from afar")
+        return said[-1]
+
+    (outcome,) = llm(answer, strategies="human,bard", max_attempts=3).outcomes(["a dog"], 2, 0)
+    assert outcome.rewrites == (Rewrite("bard", "a dog seen from afar"),)
+    assert [(r.source, r.reason) for r in outcome.rejections] == [("human", "error"), ("bard", "too-short")]
 
 
 @pytest.mark.parametrize("loss", ["swapped", "dropped", "twice"])
