@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ MOST_REQUESTS, MOST_BYTES = 50_000, 200 * 10**6
 UNANSWERED = "no answer yet"
 _ID_BYTES = 16
 _PASSING = (408, 409, 425, 429)
+_MOST_OPEN = 16
+_FILE_BITS = 24
+"""Of the number that is an answer's place: the file's. The others are the byte at which it begins there."""
 
 
 def id_of(path: str, body: bytes, seed: int) -> str:
@@ -88,8 +92,9 @@ class RequestFiles:
 
 
 class Answers:
-    """The answers in ``files``, found by id: 24 bytes of memory each. Of several good answers the first counts.
+    """The answers in ``files``, found by id. Of several good answers the first counts.
 
+    They stay in the files; a place in one takes 24 bytes of memory for each answer, and up to 60 while all are sorted.
     ``unread`` counts by reason the lines that are no answer, ``repeated`` those of an id that came before.
 
     Raises:
@@ -97,25 +102,26 @@ class Answers:
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self._files = [_opened(file) for file in files]
+        self._files = list(files)
+        self._open: dict[int, BinaryIO] = {}  # few: a process may not open thousands
         self.unread: Counter[str] = Counter()
-        ids: list[bytes] = []
-        places: list[int] = []
+        ids, places = bytearray(), array("q")
         for number, file in enumerate(self._files):
             at = 0
-            for line in file:
+            for line in _lines(file):
                 if found := self._id(line):
-                    ids.append(found)
-                    places.append(at << 16 | number)
+                    ids += found
+                    places.append(at << _FILE_BITS | number)
                 at += len(line)
         if not ids:
             names = ", ".join(str(file) for file in files)
             raise InputError(f"no line of {names} is an answer to a batch; name the files that the batch gave back")
-        every = np.array(ids, dtype=f"S{_ID_BYTES}")
+        every = np.frombuffer(ids, dtype=f"S{_ID_BYTES}")
         order = np.argsort(every, kind="stable")
         self._ids: npt.NDArray[np.bytes_] = every[order]
-        self._places = np.array(places, dtype=np.int64)[order]
-        self.repeated = len(ids) - len(np.unique(every))
+        self._places = np.frombuffer(places, dtype=np.int64)[order]
+        self.repeated = int(np.count_nonzero(self._ids[1:] == self._ids[:-1]))
+        self._distinct = len(self._ids) - self.repeated
         self.used = 0
 
     def of(self, job_id: str) -> list[dict[str, Any]]:
@@ -129,11 +135,20 @@ class Answers:
     @property
     def unknown(self) -> int:
         """Ids that nobody has asked for, once all was asked for."""
-        return len(np.unique(self._ids)) - self.used
+        return self._distinct - self.used
+
+    def close(self) -> None:
+        """Close the files that are open; they are opened again if need be."""
+        while self._open:
+            self._open.popitem()[1].close()
 
     def _at(self, place: int) -> dict[str, Any]:
-        file = self._files[place & 0xFFFF]
-        file.seek(place >> 16)
+        number = place & (1 << _FILE_BITS) - 1
+        file = self._open.pop(number, None) or _opened(self._files[number])
+        if len(self._open) == _MOST_OPEN:
+            self._open.pop(next(iter(self._open))).close()  # the one that was read longest ago
+        self._open[number] = file
+        file.seek(place >> _FILE_BITS)
         return dict(json.loads(file.readline()))
 
     def _id(self, line: bytes) -> bytes | None:
@@ -210,7 +225,9 @@ class BatchBackend:
         return {"backend": self.name}
 
     def close(self) -> None:
-        """Give the last file of requests its name."""
+        """Give the last file of requests its name, and close those of answers."""
+        if self.answers is not None:
+            self.answers.close()
         if self.requests is not None:
             self.requests.close()
 
@@ -220,3 +237,8 @@ def _opened(file: Path) -> BinaryIO:
         return file.open("rb")
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}); name a file that the batch gave back") from None
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    with _opened(file) as opened:
+        yield from opened

@@ -7,6 +7,7 @@ import random
 import re
 import threading
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,10 @@ def batch(action: str, folder: Path, out: str, *options: str) -> int:
     (folder / "in.txt").write_text("\n".join([*CAPTIONS, CAPTIONS[0], ""]))
     given = [str(folder / "in.txt"), "--cache", str(folder / "cache"), "--out", str(folder / out), *OPTIONS, *options]
     return main(["batch", action, *given])
+
+
+def open_files() -> list[int]:
+    return sorted(int(file.name) for file in Path("/dev/fd").iterdir())
 
 
 def content(cache: Path) -> dict[str, Outcome]:
@@ -144,6 +149,29 @@ def test_the_round_trip_gives_what_a_server_gives(tmp_path: Path, capsys: pytest
     assert mine.config.fingerprint == theirs.config.fingerprint  # a build with --base-url can go on with it
     assert mine.runs[0]["backend"] == "batch"
     assert {r.reason for r in content(tmp_path / "cache")[CAPTIONS[3]].rejections} <= {"unrelated", "spoken"}
+
+
+def test_there_may_be_more_files_of_answers_than_a_process_may_open(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    things, places = ("dog", "cow", "man", "jar", "car", "cat"), ("barn", "shop", "lake", "tower", "bridge")
+    captions = [f"a {thing} {how} the {place}" for thing in things for how in ("near", "behind") for place in places]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.cli.test_batch.CAPTIONS", captions)
+        assert batch("write", tmp_path, "requests", "--max-attempts", "1") == 0
+        asked = lines(tmp_path / "requests")
+        for number, request in enumerate(asked):
+            write(tmp_path / f"answers/{number:05}.jsonl", [answer(request)])
+        before = open_files()
+        limit = next(most for most in count() if most - sum(file < most for file in before) == 50)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        try:
+            answers = str(tmp_path / "answers")
+            assert batch("read", tmp_path, "again", "--answers", answers, "--max-attempts", "1") == 0
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(asked) == 120 and len(content(tmp_path / "cache")) == 60
+    assert not {*open_files()} - {*before}
 
 
 def test_a_prompt_that_was_refused_is_not_asked_again(tmp_path: Path) -> None:
