@@ -19,7 +19,8 @@ from laclip_aug.generation.sampling import check
 from laclip_aug.generation.threads import named_threads, usable_cpus
 from laclip_aug.generation.tokens import Prompter, PromptTokens, Vocabulary
 
-_DEFAULT_CONTEXT = 512
+USUAL_CONTEXT = 512
+"""Tokens of one completion, prompt included, where nobody says and the model was not trained for less."""
 _MOST_SEQUENCES = 256
 _MOST_PREFIXES, _FEW_PREFIXES = 32, 4
 _CUDA_BUILD = (
@@ -129,7 +130,7 @@ class LocalBackend(ABC):
         if (sequences := (n_slots or 0) + (n_prefixes or 1)) > _MOST_SEQUENCES:
             raise ConfigurationError(f"n_slots + n_prefixes is {sequences}; at most {_MOST_SEQUENCES} are possible")
         self._closed = False
-        self.model = self._load(Wanted(model, adapter, n_gpu_layers, n_ctx or _DEFAULT_CONTEXT, threads, verbose))
+        self.model = self._load(Wanted(model, adapter, n_gpu_layers, n_ctx or USUAL_CONTEXT, threads, verbose))
         try:
             self.settings = self._settings(n_slots, n_ctx, threads, reproducible, n_prefixes, kv_cells)
             self._prompter = Prompter(self.model, self.settings.n_ctx, self.sampling.max_new_tokens, self.model.chat())
@@ -156,7 +157,7 @@ class LocalBackend(ABC):
             raise ConfigurationError(
                 f"n_ctx is {n_ctx}, but {self.model.file.name} was trained for {trained}; lower it"
             )
-        n_ctx = n_ctx or min(_DEFAULT_CONTEXT, trained)
+        n_ctx = n_ctx or min(USUAL_CONTEXT, trained)
         gpu = self.model.n_gpu_layers != 0
         reproducible = not gpu if reproducible is None else reproducible
         n_slots = n_slots or (64 if gpu else 16)
@@ -225,9 +226,10 @@ class LocalBackend(ABC):
         return prompt
 
     def describe(self) -> dict[str, Any]:
-        """The files' hashes: rounding apart, nothing else here changes what is computed."""
+        """The files' hashes, and ``n_ctx``, to which captions are cut: else only roundings depend on what is here."""
         files = {"model_sha256": self.model.file, "adapter_sha256": self.model.adapter}
-        return {name: file.sha256 for name, file in files.items() if file is not None}
+        hashes = {name: file.sha256 for name, file in files.items() if file is not None}
+        return {**hashes, "n_ctx": self.settings.n_ctx}
 
     def provenance(self) -> dict[str, Any]:
         """The files' names, the engine with its version, and the settings that can change a rounding."""
@@ -239,7 +241,6 @@ class LocalBackend(ABC):
             "model_revision": self.model.file.revision,
             "llama_cpp_python": version("llama-cpp-python"),
             "mode": "reproducible" if self.settings.reproducible else "fast",
-            "n_ctx": self.settings.n_ctx,
             "n_gpu_layers": self.model.n_gpu_layers,
         }
 

@@ -13,6 +13,7 @@ from typing import Any
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, texts_of
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.generation.backend import Sampling
+from laclip_aug.generation.local import USUAL_CONTEXT
 from laclip_aug.generation.opening import open_backend
 from laclip_aug.quality.context import CLIP, context_for
 from laclip_aug.quality.gate import RELATED, Gate
@@ -72,8 +73,10 @@ class LLMAugmenter(CaptionAugmenter):
         backend = engine.backend or ("http" if engine.base_url is not None else "llama.cpp")
         if isinstance(backend, str) and backend != "http":
             engine = replace(engine, model=MODEL if engine.model is None else engine.model)
+        self._usual_n_ctx = USUAL_CONTEXT
         if engine.model == MODEL and engine.adapter != "none":
             embedded = find()
+            self._usual_n_ctx = embedded.defaults["n_ctx"]
             defaults = {**embedded.defaults, "adapter": embedded.adapter, "prompt": embedded.layout}
             ours = engine.adapter is None or Path(engine.adapter).resolve() == embedded.adapter.resolve()
             if prompt.prompt is not None or not ours:
@@ -168,8 +171,13 @@ class LLMAugmenter(CaptionAugmenter):
         return {**self._backend.provenance(), "max_attempts": self._max_attempts}
 
     def fingerprint(self) -> str:
-        """SHA-256 of :meth:`describe`; of the context what is not CLIP's, and not whose it is."""
+        """SHA-256 of :meth:`describe`; of the context what is not CLIP's, and not whose it is.
+
+        The engine's ``n_ctx`` is left out where it is the model's usual one, as in the first caches, which lack it.
+        """
         told = {name: part for name, part in self.describe().items() if name != "context"}
+        if told["backend"].get("n_ctx") == self._usual_n_ctx:
+            told["backend"] = {name: part for name, part in told["backend"].items() if name != "n_ctx"}
         if self._context != CLIP:
             told["context"] = [self._context.tokens, self._context.tokenizer]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

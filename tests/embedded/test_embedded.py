@@ -115,7 +115,7 @@ def test_its_name_is_the_same_model_and_an_adapter_changes_the_fingerprint(tiny_
     for name, options in {
         "default": {}, "named": {"model": "smollm2"}, "as it comes": {"model": "smollm2", "adapter": "none"},
         "none": {"adapter": "none"}, "tiny": {"model": str(tiny_gguf), "n_ctx": 256},
-        "tiny none": {"model": str(tiny_gguf), "adapter": "none", "n_ctx": 512},
+        "tiny none": {"model": str(tiny_gguf), "adapter": "none", "n_ctx": 256},
         "tiny adapted": {"model": str(tiny_gguf), "adapter": tiny_adapter, "n_ctx": 256},
     }.items():  # fmt: skip
         augmenter = create_augmenter("llm", n_slots=2, **options)
@@ -127,6 +127,27 @@ def test_its_name_is_the_same_model_and_an_adapter_changes_the_fingerprint(tiny_
     assert len(set(found.values())) == 4
     assert found["default"][1] == "conditioned"
     assert found["as it comes"][1] == found["tiny adapted"][1] == "in-context"
+
+
+HINDI = (
+    "समुद्र तट पर सूर्यास्त के समय एक आदमी भूरे घोड़े पर सवार है और उसके पीछे दो बच्चे लाल पतंग उड़ा रहे हैं, "
+    "जबकि दूर एक सफेद नाव पहाड़ों के नीचे धीरे-धीरे गुजर रही है और आकाश में पक्षी उड़ रहे हैं"
+)
+
+
+def test_a_build_does_not_go_on_with_another_context_which_captions_are_cut_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def build(*options: str) -> int:
+        (tmp_path / "in.txt").write_text("\n".join([HINDI, "a dog"][: 2 if options else 1]), encoding="utf-8")
+        usual = ["--n-slots", "2", "--n-threads", "1", "--max-attempts", "1", "--n", "1"]
+        return main(["build", str(tmp_path / "in.txt"), "--cache", str(tmp_path / "cache"), *usual, *options])
+
+    assert build() == 0
+    assert build("--n-ctx", "512") == 2
+    assert "backend.n_ctx: 256 there, 512 asked for" in capsys.readouterr().err
+    assert build("--n-ctx", "256") == 0  # what it is by default
+    assert build("--n-ctx", "512", "--allow-mixed") == 0
 
 
 def test_a_missing_distribution_reaches_the_user_in_words(capsys: pytest.CaptureFixture[str]) -> None:

@@ -364,14 +364,13 @@ def test_description_names_what_can_change_a_text(engine: LlamaCppBackend, tiny_
     import hashlib
     from importlib.metadata import version
 
-    assert engine.describe() == {"model_sha256": hashlib.sha256(tiny_gguf.read_bytes()).hexdigest()}
+    assert engine.describe() == {"model_sha256": hashlib.sha256(tiny_gguf.read_bytes()).hexdigest(), "n_ctx": 512}
     assert engine.provenance() == {
         "backend": "llama.cpp",
         "model": "tiny.gguf",
         "model_revision": None,
         "llama_cpp_python": version("llama-cpp-python"),
         "mode": "reproducible",
-        "n_ctx": 512,
         "n_gpu_layers": 0,
     }
 

@@ -1,5 +1,7 @@
 """The LLM augmenter: through a script, where every answer is known, and through llama.cpp on a tiny model."""
 
+import hashlib
+import json
 import random
 from collections import Counter
 from itertools import islice, pairwise
@@ -348,7 +350,7 @@ def test_the_fingerprint_tells_configurations_apart(tmp_path) -> None:
 
 
 def test_what_merely_ran_the_model_is_no_part_of_the_fingerprint(tiny_gguf, tmp_path, monkeypatch) -> None:
-    """Another file name, address, engine version, mode, context and package version: the same cache goes on."""
+    """Another file name, address, engine version, mode and package version: the same cache goes on."""
     from laclip_aug.generation import local
 
     first = create_augmenter("llm", backend=LlamaCppBackend(tiny_gguf, n_slots=4))
@@ -356,17 +358,37 @@ def test_what_merely_ran_the_model_is_no_part_of_the_fingerprint(tiny_gguf, tmp_
     copy = tmp_path / "copy.gguf"
     copy.write_bytes(tiny_gguf.read_bytes())
     monkeypatch.setattr(local, "version", lambda package: "0.3.99")
-    other = LlamaCppBackend(copy, n_slots=2, n_ctx=256, reproducible=False)
+    other = LlamaCppBackend(copy, n_slots=2, reproducible=False)
     second = create_augmenter("llm", backend=other)
     assert first.fingerprint() == second.fingerprint()
     changed = {key for key, value in second.provenance().items() if before[key] != value}
-    assert changed == {"model", "llama_cpp_python", "mode", "n_ctx"}
+    assert changed == {"model", "llama_cpp_python", "mode"}
     first.close()
     second.close()
     here, there = (create_augmenter("llm", model="m", base_url=f"http://{host}:1/v1") for host in ("here", "there"))
     assert here.fingerprint() == there.fingerprint()
     assert there.provenance()["base_url"] == "http://there:1/v1"
     assert create_augmenter("llm", model="m2", base_url="http://here:1/v1").fingerprint() != here.fingerprint()
+
+
+def test_the_context_that_captions_are_cut_to_is_told_and_counts_where_it_is_not_the_usual_one(tiny_gguf) -> None:
+    caption = "dog " * 300  # takes more than 256 tokens, and less than 512
+    found = {}
+    for n_ctx in (None, 512, 480, 256):
+        backend = LlamaCppBackend(tiny_gguf, n_slots=2, n_ctx=n_ctx)
+        prompt = backend.prompt(Job("", "", caption, "", seed=0))
+        augmenter = create_augmenter("llm", backend=backend)
+        found[n_ctx] = augmenter.fingerprint(), len(prompt.suffix), augmenter.describe()["backend"]["n_ctx"]
+        described = augmenter.describe()
+        augmenter.close()
+    assert found[None] == found[512] and found[512][2] == 512
+    assert len({fingerprint for fingerprint, _, _ in found.values()}) == 3
+    assert found[256][1] < found[480][1]  # a prompt that says less
+
+    # the usual one is not hashed, for there are caches from before it was told
+    described["backend"].pop("n_ctx")
+    told = {name: part for name, part in described.items() if name != "context"}
+    assert hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest() == found[None][0]
 
 
 @pytest.mark.parametrize(
