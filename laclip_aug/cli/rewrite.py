@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the rewrites of each caption, in the order given."""
+    """Print the rewrites of each caption, in the order given; 1 if one failed, which says nothing about the caption."""
     args.option += _room_for(args)
     with closing(augmenter_from(args)) as augmenter:
         n = len(augmenter.sources) if args.n is None else args.n
@@ -44,7 +45,14 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps(_as_json(outcomes[caption])))
         else:
             print(("\n" if number else "") + _as_text(outcomes[caption], n))
-    return 0
+    failed = [outcome for outcome in outcomes.values() if outcome.failed]
+    for outcome in failed:
+        print(
+            f"laclip-aug: {outcome.caption[:60]!r} failed, {_printable(outcome.failed, 1000)}; the caption is not at "
+            "fault: run the same command again to ask for it again",
+            file=sys.stderr,
+        )
+    return 1 if failed else 0
 
 
 def _room_for(args: argparse.Namespace) -> list[str]:
@@ -65,6 +73,7 @@ def _as_json(outcome: Outcome) -> dict[str, object]:
         "rewrites": [{"source": r.source, "text": r.text} for r in outcome.rewrites],
         "rejections": [{"source": r.source, "reason": r.reason, "text": r.text} for r in outcome.rejections],
         "tokens": outcome.tokens,
+        "failed": outcome.failed or None,
     }
 
 
@@ -76,7 +85,8 @@ def _as_text(outcome: Outcome, n: int) -> str:
     counts = ", ".join(
         f"{reason} {count}" for reason, count in Counter(r.reason for r in outcome.rejections).most_common()
     )
-    lines.append(f"{made} of {n} rewrites" + (f"; {rejected} rejected: {counts}" if rejected else "; none rejected"))
+    became = "it failed" if outcome.failed else f"{rejected} rejected: {counts}" if rejected else "none rejected"
+    lines.append(f"{made} of {n} rewrites; {became}")
     shown = outcome.rejections[:_SHOWN]
     lines += [f"  {r.source:<{width}}  {r.reason}: {_printable(r.text)}".rstrip(" :") for r in shown]
     if rejected > _SHOWN:
@@ -84,7 +94,7 @@ def _as_text(outcome: Outcome, n: int) -> str:
     return "\n".join(lines)
 
 
-def _printable(text: str) -> str:
+def _printable(text: str, most: int = 300) -> str:
     """``text`` on one line of a terminal: nothing in it can move the cursor, and a lone surrogate can be written."""
     shown = "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
-    return shown if len(shown) <= 300 else shown[:299] + "…"
+    return shown if len(shown) <= most else shown[: most - 1] + "…"

@@ -131,6 +131,27 @@ def test_a_caption_that_failed_is_asked_again_by_the_next_run(
     assert all(texts(tmp_path).values())
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_look_at_a_caption_that_failed_says_so(
+    server: ChatServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, form: list[str]
+) -> None:
+    from laclip_aug.generation import http
+
+    monkeypatch.setitem(http.HTTPBackend.__init__.__kwdefaults__, "backoff", 0.01)
+    server.answer = lambda caption: (500, {"error": "boom"}) if "cat" in caption else (200, "On a lake, a red boat")
+    given = ["--model", "m", "--base-url", server.url, "--prompt", "chat", "--strategies", "human", "--n", "1", *form]
+    assert main(["rewrite", "a red boat on a lake", "a cat on a mat", *given]) == 1
+    out, err = capsys.readouterr()
+    assert "'a cat on a mat' failed" in err and "status 500" in err and "boom" in err
+    assert "run the same command again" in err and "boat" not in err
+    if form:
+        boat, cat = (json.loads(line) for line in out.splitlines())
+        assert boat["failed"] is None and boat["rewrites"]
+        assert "boom" in cat["failed"] and cat["rewrites"] == cat["rejections"] == []
+    else:
+        assert out.splitlines()[-2:] == ["a cat on a mat", "0 of 1 rewrites; it failed"]
+
+
 def test_a_caption_that_the_server_refuses_is_recorded_and_the_build_comes_to_its_end(
     server: ChatServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
