@@ -71,10 +71,11 @@ class LLMAugmenter(CaptionAugmenter):
         if chosen is not None and (not chosen or len(set(chosen)) < len(chosen)):
             raise ConfigurationError(f"strategies are {', '.join(chosen) or 'none'}; name one or more, each once")
         backend = engine.backend or ("http" if engine.base_url is not None else "llama.cpp")
-        if isinstance(backend, str) and backend != "http":
-            engine = replace(engine, model=MODEL if engine.model is None else engine.model)
+        local = isinstance(backend, str) and backend != "http"
+        if local and engine.model is None:
+            engine = replace(engine, model=MODEL)
         self._usual_n_ctx = USUAL_CONTEXT
-        if engine.model == MODEL and engine.adapter != "none":
+        if local and engine.model == MODEL and engine.adapter != "none":
             embedded = find()
             self._usual_n_ctx = embedded.defaults["n_ctx"]
             defaults = {**embedded.defaults, "adapter": embedded.adapter, "prompt": embedded.layout}

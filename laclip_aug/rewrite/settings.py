@@ -22,9 +22,9 @@ class EngineOptions:
     """What completes the prompts.
 
     ``model`` is a GGUF file's path, ``hf:REPO/FILE[@REVISION]`` or ``package:DISTRIBUTION[/FILE]``; for the http
-    backend the model's name there; None and ``"smollm2"`` are the embedded rewriter. ``adapter`` is a LoRA adapter for
-    it, named in the same ways, or ``"none"``. The embedded rewriter has one of its own; without it, it is SmolLM2 as
-    it comes, prompted with examples like any other model. ``backend`` is ``"llama.cpp"`` (default),
+    backend the model's name there; else None and ``"smollm2"`` are the embedded rewriter. ``adapter`` is a LoRA adapter
+    for it, named in the same ways, or ``"none"``. The embedded rewriter has one of its own; without it, it is SmolLM2
+    as it comes, prompted with examples like any other model. ``backend`` is ``"llama.cpp"`` (default),
     ``"llama.cpp-plain"``, ``"http"`` (default with ``base_url``), or an object with the methods of
     :class:`~laclip_aug.generation.backend.Backend`.
     ``n_gpu_layers``, ``n_threads``, ``n_slots``, ``n_prefixes``, ``n_ctx`` and ``reproducible``: see ``LocalBackend``;

@@ -391,6 +391,15 @@ def test_the_context_that_captions_are_cut_to_is_told_and_counts_where_it_is_not
     assert hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest() == found[None][0]
 
 
+def test_a_servers_model_of_the_embedded_rewriters_name_is_the_servers() -> None:
+    here = {"base_url": "http://here:1/v1"}
+    told, other = (create_augmenter("llm", model=name, **here).describe() for name in ("smollm2", "m"))
+    assert told.pop("backend")["model"] == "smollm2" and other.pop("backend")["model"] == "m"
+    assert told == other  # prompt, sampling and gate are those of any model
+    with pytest.raises(ConfigurationError, match="adapter is no option of backend 'http'"):
+        create_augmenter("llm", model="smollm2", adapter="mine.gguf", **here)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
