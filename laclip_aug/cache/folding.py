@@ -14,6 +14,7 @@ from laclip_aug.cache.config import Config
 from laclip_aug.cache.format import INPUT_SOURCE
 from laclip_aug.cache.keys import caption_key
 from laclip_aug.quality.leaders import Leaders
+from laclip_aug.quality.letters import RULE
 
 FOLDED = "folded"
 """Reason in the record of a folded caption; the text beside it is the leader."""
@@ -76,7 +77,6 @@ def leader_of(record: Outcome) -> str | None:
 
 
 def folded_config(config: Config, threshold: float) -> Config:
-    """The configuration of a build that folds."""
-    return replace(
-        config, fingerprint=f"{config.fingerprint}-fold-{threshold:g}", describe={**config.describe, "fold": threshold}
-    )
+    """The configuration of a build that folds: by what likeness, and by what rule of words."""
+    fingerprint = f"{config.fingerprint}-fold-{threshold:g}-words-{RULE}"
+    return replace(config, fingerprint=fingerprint, describe={**config.describe, "fold": threshold})

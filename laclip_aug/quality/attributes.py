@@ -10,6 +10,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from laclip_aug.quality.letters import run
+
 _COLOURS: dict[str, str] = {
     **{
         word: word
@@ -84,7 +86,8 @@ SPATIAL: frozenset[str] = frozenset(
 )
 """Prepositions and nouns of place, lower case."""
 
-_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?")
+_LETTERS = run(r"[^\W\d_]")
+_WORD = re.compile(rf"\d+(?:[.,]\d+)*|{_LETTERS}(?:['’]{_LETTERS})?")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 

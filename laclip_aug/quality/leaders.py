@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from laclip_aug.errors import ConfigurationError, MissingExtraError
 from laclip_aug.quality.attributes import attributes
+from laclip_aug.quality.letters import runs_of
 from laclip_aug.quality.neighbours import DIMENSIONS, Embedding
-from laclip_aug.quality.stems import words_of
 
 LEAST = 0.98
 """The least threshold: below, captions of different things are found alike (``young man``, ``young boy``)."""
@@ -62,7 +62,7 @@ class Leaders:
 
         Costs the square of ``len(captions)`` in memory.
         """
-        vectors = self._embed([" ".join(words_of(caption)) for caption in captions])
+        vectors = self._embed([" ".join(runs_of(caption)) for caption in captions])
         near = self._near(vectors)
         # [i, j]: the captions of this call with each other; only leaders count, which are known as the loop goes on
         for i, j in np.argwhere(np.tril(vectors @ vectors.T, -1) >= self._least):

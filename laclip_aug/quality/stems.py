@@ -19,10 +19,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from laclip_aug.quality.letters import RULE, composed, run
+
 FILE = Path(__file__).parent / "vocabulary.npz"
 
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+_ASCII_WORD = re.compile(r"[^\W_]+")
+_WORD = re.compile(f"[{_UNSPACED}]|" + run(rf"[^\W_{_UNSPACED}]"))
 FUNCTION_WORDS = frozenset(
     "a an the of on in at to for from with by and or as is are was were be been being it its this that these those "
     "he she they his her their there here while which who whose some into onto over up out off has have had very next "
@@ -97,8 +100,8 @@ def shipped() -> Vocabulary:
 
 @lru_cache(maxsize=1)
 def content_hash() -> str:
-    """The first half of the SHA-256 of the shipped vocabulary's file, in hexadecimal."""
-    return hashlib.sha256(FILE.read_bytes()).hexdigest()[:16]
+    """The first half of the SHA-256 of the shipped vocabulary's file and of the rule of words, in hexadecimal."""
+    return hashlib.sha256(FILE.read_bytes() + b"%d" % RULE).hexdigest()[:16]
 
 
 def counted(captions: Iterable[str]) -> Vocabulary:
@@ -112,8 +115,9 @@ def counted(captions: Iterable[str]) -> Vocabulary:
 
 
 def words_of(text: str) -> list[str]:
-    """The words, case folded; a letter of a script that is written without spaces is a word."""
-    return _WORD.findall(text.casefold())
+    """The words, case folded, with their marks; a letter of a script that is written without spaces is a word."""
+    plain = composed(text)
+    return (_ASCII_WORD if plain.isascii() else _WORD).findall(plain)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator
 
 from laclip_aug.quality.checks import folded
+from laclip_aug.quality.letters import MARKS
 from laclip_aug.rewrite.about import fits, remarks, senses
 from laclip_aug.rewrite.wrappers import unwrap
 
@@ -68,7 +69,7 @@ _FIELD = re.compile(
     r"[\w\"']\s*:\s*(\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')\s*,?\s*\}?\s*\Z|[\"']\s*:\s*[\"'](.+)\Z", re.DOTALL
 )
 _QUOTED = re.compile(r"[\"“„«「]([^\"“”„«»「」]{8,})[\"”“»」]")
-_WRAPS = re.compile(r"\A[^\W\d_]?[\w'’ ,-]*[\w'’.]\Z")
+_WRAPS = re.compile(rf"\A[^\W\d_]?[\w{MARKS}'’ ,-]*[\w{MARKS}'’.]\Z")
 _LONGEST_REPLY = 4000
 _VISIBLE = re.compile(r"[^\W_]")
 

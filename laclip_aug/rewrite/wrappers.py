@@ -12,6 +12,7 @@ from itertools import islice
 
 from laclip_aug.quality.checks import folded
 from laclip_aug.quality.content import content
+from laclip_aug.quality.letters import MARKS
 from laclip_aug.rewrite.about import fits, remarks, senses
 
 _PAIRS: tuple[tuple[str, str], ...] = (
@@ -37,7 +38,7 @@ _BRACKET_LABEL = re.compile(r"([\[(【（<*]{1,2}([^\]\[()】（）<>*]{1,30})[\
 _END_BRACKET = re.compile(r"\s*([(\[（【][^()\[\]（）【】]*[)\]）】])[.\s]*$")
 _FRAME = re.compile(r"([=~^+#_-])\1*\s*(.*?\w.*?)\s*\1+$")
 _TALK = re.compile(r"[^\"“”„«»「」]*[\"“„«「]([^\"“”„«»「」]{8,})[\"”“»」][^\"“”„«»「」]*")
-_HASHTAGS = re.compile(r"(?:\s+#[^\W\d]\w*)+\s*$")
+_HASHTAGS = re.compile(rf"(?:\s+#[^\W\d][\w{MARKS}]*)+\s*$")
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？…])[\"”'’*)]*\s+(?=[^\sa-z])|(?<=[。！？])(?=\S)")
 _EMOJI = re.compile(
     "[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u231a-\u23ff\U000e0020-\U000e007f]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -77,6 +78,16 @@ def test_other_numbers_colours_and_negation_never_fold() -> None:
     very = " ".join([LONG] * 4)
     assert cosine(f"{very} 12", f"{very} 13") >= 0.98
     assert folds([f"{very} 12", f"{very} 13"]) == [None, None]
+
+
+def test_words_of_scripts_with_vowel_signs_and_without_spaces_do_not_fold() -> None:
+    on_the_table = ["मेज़ पर बाल", "मेज़ पर बिल", "मेज़ पर बैल", "मेज़ पर बेल"]  # hair, a bill, a bull, a vine
+    assert folds(on_the_table) == [None] * 4
+    assert folds(["मेज़ पर बाल", unicodedata.normalize("NFD", "मेज़ पर बाल।")]) == [None, "मेज़ पर बाल"]
+    reading = "กำลังนั่งอ่านหนังสืออยู่บนม้านั่งในสวนสาธารณะใกล้กับสระน้ำขนาดใหญ่ในตอนเช้า"
+    assert folds([f"ผู้ชาย{reading}", f"ผู้หญิง{reading}"]) == [None, None]  # a man, a woman
+    assert folds(["いぬがねこをみている", "ねこがいぬをみている"]) == [None, None]  # who looks at whom
+    assert folds(["一只狗坐在草地上", "一只狗坐在草地上。"]) == [None, "一只狗坐在草地上"]
 
 
 def test_likeness_does_not_chain() -> None:
@@ -193,6 +204,8 @@ def test_a_failed_leader_fails_its_followers_too_and_the_next_run_makes_all(tmp_
 def test_a_folding_build_is_another_configuration(tmp_path: Path) -> None:
     source = captions_file(tmp_path / "captions.txt", CAPTIONS)
     build_cache(source, tmp_path / "cache", Numbering(), fold=0.98)
-    assert read_manifest(tmp_path / "cache").config.describe["fold"] == 0.98
+    config = read_manifest(tmp_path / "cache").config
+    assert config.describe["fold"] == 0.98
+    assert config.fingerprint != "numbering-fold-0.98"  # of caches that folded Hindi captions of other words
     with pytest.raises(CacheMismatchError, match=r"fold: 0\.98 there, None asked for"):
         build_cache(source, tmp_path / "cache", Numbering())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from laclip_aug.quality.attributes import attributes
 from laclip_aug.quality.checks import TEXT_CHECKS, Candidate
 
 
@@ -15,3 +16,10 @@ def test_clips_limit_is_77_tokens_to_the_token(words: int, stops: int, tokens: i
     assert words + stops + 2 == tokens
     letters = [letter + ("." if place < stops else "") for place, letter in enumerate("abcefghijk" * 8)][:words]
     assert TEXT_CHECKS["too-long"](Candidate("a dog", " ".join(letters))) is (tokens > 77)
+
+
+def test_the_rest_of_a_word_behind_a_mark_is_no_word() -> None:
+    """Turkish's dotted capital, and Yoruba's letters with a point and a tone, are two characters in small letters."""
+    assert attributes("BİTEN GÜN") == attributes("günün biri")  # "ending": no ten
+    assert attributes("ìwà ẹ̀tan") == attributes("ìwà")  # "deceit": no tan
+    assert attributes("ten tan dogs, isn't it?").numbers == {"10"}

@@ -1,7 +1,9 @@
 """Word-level signals by values worked out by hand, and the registry."""
 
+import hashlib
 import json
 import math
+import unicodedata
 from dataclasses import replace
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.quality import sound, stems, truth
 from laclip_aug.quality.signals import TextPair, create_signal, meaning_of, signal_names
-from laclip_aug.quality.stems import Vocabulary, counted, stem, stems_of
+from laclip_aug.quality.stems import Vocabulary, counted, stem, stems_of, words_of
 from laclip_aug.quality.words import Tfidf, novelty, words
 
 OURS = {
@@ -53,6 +55,34 @@ def test_stems(word: str, same: str) -> None:
 def test_letters_of_unspaced_scripts_are_words() -> None:
     assert stems_of("海滩上的狗") == ("海", "滩", "上", "的", "狗")
     assert stems_of("The guys are walking") == ("man", "walk")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("एक काला कुत्ता।", ["एक", "काला", "कुत्ता"]),
+        ("একটি কালো কুকুর", ["একটি", "কালো", "কুকুর"]),
+        ("நாய் ஓடுகிறது", ["நாய்", "ஓடுகிறது"]),
+        ("كَلْبٌ أسود", ["كَلْبٌ", "أسود"]),
+        ("Un chien au café, à İzmir", ["un", "chien", "au", "café", "à", "i\u0307zmir"]),
+        ("1\ufe0f\u20e3 dog \u2764\ufe0f", ["1", "dog"]),  # what makes an emoji of a character is no mark of a letter
+        ("snake_case isn't one", ["snake", "case", "isn", "t", "one"]),
+    ],
+)
+def test_words_have_their_letters_marks_composed_or_not(text: str, expected: list[str]) -> None:
+    expected = [unicodedata.normalize("NFC", word) for word in expected]
+    for form in ("NFC", "NFD"):
+        assert words_of(unicodedata.normalize(form, text)) == expected
+
+
+def test_vowel_signs_tell_words_apart() -> None:
+    assert novelty("लाल कार", "लाल कर") == pytest.approx(2 / 3)  # one of three: a red car, red do
+    assert words("नीला बाल", "नीला बिल") < 0 < words("नीला बाल", "नीला बाल।")
+
+
+def test_gates_of_other_words_are_others() -> None:
+    """Of the vocabulary's file alone was the hash of gates that saw Indic words without their vowels."""
+    assert stems.content_hash() != hashlib.sha256(stems.FILE.read_bytes()).hexdigest()[:16]
 
 
 @pytest.fixture

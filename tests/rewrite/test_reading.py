@@ -222,6 +222,8 @@ def test_what_the_caption_has_stays(caption: str, text: str) -> None:
         ("犬が浜辺を走る", "書き換え：浜辺を走る犬", "浜辺を走る犬"),
         ("a cat on a mat", "On the beach: nothing.\nA mat with a cat", "A mat with a cat"),
         ("tea &amp; cake", "&quot;Cake and tea&quot;", "Cake and tea"),
+        ("एक लाल पतंग आसमान में", "आसमान में एक <b>लाल</b> पतंग उड़ती है", "आसमान में एक लाल पतंग उड़ती है"),
+        ("एक लाल पतंग आसमान में", "आसमान में लाल पतंग उड़ती है #पतंग #आसमान", "आसमान में लाल पतंग उड़ती है"),
     ],
 )
 def test_wrappers_go_from_captions_that_look_like_them(caption: str, reply: str, text: str) -> None:
