@@ -130,7 +130,7 @@ def build_cache(
         progress: show a progress bar; ``None`` shows it on a terminal, and its state as lines in a log. Or one's own.
         allow_mixed: add to a cache that was built with another configuration; the manifest records both.
         fold: give a caption that is this like an earlier one of ``inputs``, from 0.98 to 1, the rewrites of that one
-            (:mod:`laclip_aug.cache.folding`). Takes about 2 KB of memory for each caption that is not folded.
+            (:mod:`laclip_aug.cache.folding`). Takes 2 to 3 KB of memory for each caption that is not folded.
         part: build this part of the captions only; :func:`laclip_aug.cache.merge.merge_caches` puts all together.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cli import main
 from laclip_aug.errors import CacheMismatchError, ConfigurationError
 from laclip_aug.quality import leaders
+from laclip_aug.quality.attributes import attributes
 from laclip_aug.quality.leaders import Leaders
 from laclip_aug.quality.neighbours import NGrams
 from laclip_aug.quality.signals import TextPair
@@ -125,6 +127,42 @@ def test_cells_find_what_an_exhaustive_search_finds(monkeypatch: pytest.MonkeyPa
         slab = captions[start : start + 40]
         found += celled.fold(slab, [True] * len(slab))
     assert found == exact
+
+
+def test_how_many_are_folded_at_a_time_changes_nothing() -> None:
+    captions = [f"{LONG}, photo {number}{end}" for end in ("", ".", " !") for number in (17, 18, 19)]
+    captions = [*captions, LONG, "a red boat", LONG.upper(), "A red boat!", "a blue boat"]
+    seventeen, eighteen, nineteen = captions[:3]
+    expected = [None, None, None, *[seventeen, eighteen, nineteen] * 2, None, None, LONG, "a red boat", None]
+    for size in (1, 4, len(captions)):
+        some, found = Leaders(0.98), []
+        for start in range(0, len(captions), size):
+            slab = captions[start : start + size]
+            found += some.fold(slab, [True] * len(slab))
+        assert found == expected, size
+
+
+def test_a_template_with_many_numbers_costs_in_proportion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All alike, and none folds: a shop's pictures, whose colours and numbers were read again for each two of them."""
+    read: list[str] = []
+    monkeypatch.setattr(leaders, "attributes", lambda text: read.append(text) or attributes(text))
+    captions = [f"{LONG}, on sale at the old town's largest shop, reference number {1000 + i}" for i in range(300)]
+    shop = Leaders(0.98)
+    for start in (0, 100, 200):
+        assert shop.fold(captions[start : start + 100], [True] * 100) == [None] * 100
+    assert read == captions
+
+
+def test_many_near_duplicates_at_once_cost_no_objects_for_each_two() -> None:
+    captions = [LONG + "." * (i % 40) + "!" * (i // 40) for i in range(1000)]
+    some = Leaders(0.98)
+    tracemalloc.start()
+    try:
+        assert some.fold(captions, [True] * 1000) == [None, *[LONG] * 999]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * 1000**2  # the cosines are 4 bytes each; a tuple with two numbers is 112
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.9799, 1.01, float("nan")])
