@@ -50,7 +50,7 @@ def library_images(address: str, split: str, root: Path | None) -> ImageSet:
 
     Raises:
         ConfigurationError: no folder is given.
-        InputError: the data are not there.
+        InputError: the data are not there, or a class is told only beside an image that cannot be read.
     """
     if root is None:
         raise ConfigurationError(f"{address}: name the folder that its data are in with --root")
@@ -67,8 +67,7 @@ def library_images(address: str, split: str, root: Path | None) -> ImageSet:
     labels = _labels(data, count)
     digest = hashlib.sha256(f"{address}\0{split}\0{count}".encode() + labels.astype("<i8").tobytes())
     for index in sorted({round(place) for place in np.linspace(0, count - 1, _LOOKS)}):
-        image = data[index][0].convert("RGB")
-        digest.update(f"{image.size}".encode() + image.tobytes())
+        digest.update(_looked_at(data, index))
     return ImageSet(
         address,
         [f"{split}/{index:09d}" for index in range(count)],
@@ -79,6 +78,15 @@ def library_images(address: str, split: str, root: Path | None) -> ImageSet:
         None,
         [str(template) for template in getattr(data, "templates", None) or ()],
     )
+
+
+def _looked_at(data: Any, index: int) -> bytes:
+    """Size and pixels of an image; nothing of one that cannot be read, which is named where its features are made."""
+    try:
+        image = data[index][0].convert("RGB")
+    except Exception:  # whatever Pillow raises on a damaged one
+        return b""
+    return f"{image.size}".encode() + bytes(image.tobytes())
 
 
 def _class(address: str) -> Any:
@@ -152,7 +160,15 @@ def _labels(data: Any, count: int) -> NDArray[np.int64]:
         pairs = getattr(data, name, None)
         if isinstance(pairs, list) and len(pairs) == count:
             return np.asarray([pair[1] for pair in pairs], dtype=np.int64)
-    found = [data[index][1] for index in range(count)]  # decodes every image
+    found = []
+    for index in range(count):
+        try:
+            found.append(data[index][1])  # decodes the image
+        except Exception as error:  # whatever Pillow raises on a damaged one
+            raise InputError(
+                f"image {index} of {type(data).__name__}, beside which alone its class is told, cannot be read "
+                f"({error}); fetch or repair it"
+            ) from error
     if not all(isinstance(label, int | np.integer) for label in found):
         raise InputError(f"{type(data).__name__} has no class numbers; it cannot be classified")
     return np.asarray(found, dtype=np.int64)

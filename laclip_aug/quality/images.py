@@ -94,7 +94,7 @@ class ImageTextModel:
 
         try:
             return self._loaded.preprocess(Image.open(io.BytesIO(file)).convert("RGB"))
-        except (OSError, ValueError, SyntaxError):  # what Pillow raises on a file that is no image, or damaged
+        except Exception:  # a file that is no image, is damaged or means harm makes a decoder raise anything
             return None
 
     def _vectors(self, encode: Callable[..., Any], rows: Sequence[Any]) -> list[Any]:

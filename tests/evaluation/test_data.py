@@ -16,6 +16,7 @@ from laclip_aug.errors import ConfigurationError, InputError, UnknownNameError
 from laclip_aug.evaluation.captions import captioned, hard_negatives
 from laclip_aug.evaluation.datasets import DataSet, dataset_names, load_dataset, same_classes
 from laclip_aug.evaluation.images import local_images
+from laclip_aug.evaluation.libraries import library_images
 from laclip_aug.evaluation.model import _filling
 from laclip_aug.evaluation.protocols import load_protocol, protocol_names
 from laclip_aug.evaluation.splits import usual
@@ -94,6 +95,23 @@ def test_torchvision(tmp_path: Path) -> None:
         load_dataset("torchvision:MINST", tmp_path)
     with pytest.raises(InputError, match=r"d\.CIFAR10\(.*download=True"):
         load_dataset("torchvision:CIFAR10", tmp_path).images("test")
+
+
+def test_a_damaged_image_of_torchvisions_is_left_out_unless_its_class_is_told_beside_it(tmp_path: Path) -> None:
+    for name, content in (("Forest", b"x"), ("River", encoded((9, 9, 9), 1))):
+        (tmp_path / "eurosat/2750" / name).mkdir(parents=True)
+        (tmp_path / "eurosat/2750" / name / "0.png").write_bytes(content)
+    found = library_images("torchvision:EuroSAT", "all", tmp_path)
+    assert found.labels is not None
+    assert (found.labels.tolist(), found.classes) == ([0, 1], ["Forest", "River"])
+    assert found.read(1).mode == "RGB"
+    (tmp_path / "eurosat/2750/Forest/0.png").write_bytes(encoded((9, 9, 9), 2))
+    assert library_images("torchvision:EuroSAT", "all", tmp_path).fingerprint != found.fingerprint
+    species = tmp_path / "2021_train/00000_Animalia_Chordata_Aves_Passeriformes_Corvidae_Pica_pica"
+    species.mkdir(parents=True)
+    (species / "0.jpg").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"image 0 of INaturalist.* cannot be read .*fetch or repair it"):
+        library_images("torchvision:INaturalist", "all", tmp_path)
 
 
 def test_clip_benchmark_reads_its_data_sets(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +202,18 @@ def test_clip_is_the_cosine_that_open_clip_says(clip: str, tmp_path: Path) -> No
     assert gain[0] == pytest.approx(cosines[1] - cosines[0], abs=1e-5)
     with pytest.raises(ConfigurationError, match="open_clip cannot make 'no-such-model'"):
         create_signal("clip(no-such-model)")
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_an_image_that_no_decoder_will_open_is_unknown_like_one_that_is_damaged(clip: str) -> None:
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)  # 400 million pixels, by its own word
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    assert len(bomb) < 100
+    files = [bomb, png((9, 9, 9))[:60], png((9, 9, 9))]
+    found = create_signal(f"clip({clip})").measure(
+        [TextPair(str(i), "a wall", image=lambda i=i: files[i]) for i in range(3)]
+    )
+    assert [math.isnan(number) for number in found] == [True, True, False]
