@@ -3,9 +3,8 @@
 open_clip's trainer has no plug-in interface, but three of its module globals are enough to change what text it trains
 on and with which loss: ``main.parse_args``, ``data.get_dataset_fn`` and ``main.create_loss``, or ``main.create_task``,
 which has its place from version 4 on. Two more serve trimming and logging. Each is looked up at call time, so it can be
-replaced from outside and put back.
-:func:`check_seams` makes sure, before anything is replaced, that the installed version has them with the parameters
-that the hook relies on.
+replaced from outside and put back. :func:`check_seams` makes sure, before anything is replaced, that the installed
+version has them with the parameters that the hook relies on.
 """
 
 from __future__ import annotations
@@ -14,8 +13,9 @@ import inspect
 import io
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -23,11 +23,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from laclip_aug.checkpoints import as_words, numbers_of_numpy, options_beside
 from laclip_aug.errors import ConfigurationError, UnknownNameError, UnsupportedOpenClipError
 
 SUPPORTED = ((2, 29), (4, 3))
 """The first version that is known to work, and the first that is not. Of 4.2 a development version was tested.
 A version in between is taken if every seam is there with its parameters."""
+_BOUNDS = ">={}.{},<{}.{}".format(*SUPPORTED[0], *SUPPORTED[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +160,7 @@ def add_model_config(path: Path) -> None:
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"{path} cannot be read as a model configuration ({error}); give a JSON file"
-        ) from error
+        raise ConfigurationError(f"{path} is no model configuration ({error}); give a JSON file") from error
     keys = ("embed_dim", "vision_cfg", "text_cfg")
     if path.suffix != ".json" or not isinstance(found, dict) or any(key not in found for key in keys):
         raise ConfigurationError(f"{path} is no model configuration: a .json file with the keys {', '.join(keys)}")
@@ -170,11 +170,6 @@ def add_model_config(path: Path) -> None:
 def model_config(name: str) -> dict[str, Any]:
     """The configuration of a model that open_clip brings; empty if it brings none of that name."""
     return dict(_module("open_clip").get_model_config(name) or {})
-
-
-def is_generative(model_name: str) -> bool:
-    """Whether the model has a caption decoder (CoCa), by its name, as the trainer decides, or by its configuration."""
-    return "coca" in model_name.lower() or "multimodal_cfg" in model_config(model_name)
 
 
 def load_tokenizer(name: str, context_length: int | None = None) -> Any:
@@ -205,8 +200,7 @@ def merges_file() -> Path:
     Raises:
         UnsupportedOpenClipError: open_clip or the file is not installed.
     """
-    found = find_spec("open_clip")
-    folders = found.submodule_search_locations if found else None
+    folders = getattr(find_spec("open_clip"), "submodule_search_locations", None)
     if not folders:
         raise UnsupportedOpenClipError(_missing("open_clip", "it is not installed"))
     path = Path(folders[0]) / "bpe_simple_vocab_16e6.txt.gz"
@@ -224,33 +218,44 @@ class LoadedModel:
     tokenize: Callable[..., Any]
 
 
+def trained_options(weights: str) -> dict[str, Any]:
+    """The options that made a checkpoint's model, if it is in its run's folder; a tag's preprocessing among them.
+
+    Raises:
+        ConfigurationError: the run's ``params.txt`` cannot be read.
+    """
+    found = options_beside(weights)
+    name, start = found.pop("model", ""), found.pop("pretrained", "")
+    tag = _module("open_clip").get_pretrained_cfg(name.replace("/", "-"), str(start)) if start else {}
+    given = {f"image_{part}": tag.get(part) for part in ("mean", "std", "interpolation", "resize_mode")}
+    return {option: value for option, value in given.items() if value} | found
+
+
 def load_model(name: str, pretrained: str = "", precision: str = "fp32", device: str = "cpu") -> LoadedModel:
     """The model ``name`` with the weights of a tag or a file, or ``hf-hub:REPO`` or ``local-dir:DIR``, which have both.
 
-    Files are read without running code that is in them (``weights_only``).
+    A checkpoint in its run's folder is made with its ``trained_options``, and standard error says so. Files are read
+    without running code that is in them (``weights_only``).
 
     Raises:
         ConfigurationError: open_clip has no such model, or its weights cannot be loaded.
     """
+    given = f"{name}:{pretrained}".rstrip(":")
+    if options := trained_options(pretrained):
+        given += f" {as_words(options)}"
+        print(f"{given}: the options are of its training, by its run's params.txt", file=sys.stderr)
+    length = options.get("force_context_length")
+    options |= {"init_logit_bias": -10} if options.pop("siglip", False) else {}  # as the trainer has it
     try:
         make = _module("open_clip").create_model_and_transforms
-        with _numbers_of_numpy():
-            model, _, preprocess = make(name, pretrained=pretrained or None, precision=precision, device=device)
-        return LoadedModel(model.eval(), preprocess, _module("open_clip").get_tokenizer(name))
+        with numbers_of_numpy():
+            made = make(name, pretrained=pretrained or None, precision=precision, device=device, **options)
+        return LoadedModel(made[0].eval(), made[2], _module("open_clip").get_tokenizer(name, context_length=length))
     except Exception as error:  # whatever a model's constructor and the reading of its file raise
-        given = f"{name}:{pretrained}" if pretrained else name
         raise ConfigurationError(
             f"open_clip cannot make {given!r} ({error}); give a model and weights as open_clip.list_pretrained() "
             "lists them, a model and a file, or hf-hub:REPO"
         ) from error
-
-
-def _numbers_of_numpy() -> AbstractContextManager[Any]:
-    """Lets ``weights_only`` read checkpoints of open_clip 2.29: the learning rate in them is a float64 of NumPy."""
-    numpy, allow = import_module("numpy"), getattr(import_module("torch.serialization"), "safe_globals", None)
-    number = numpy.float64(0)
-    types = [number.__reduce__()[0], numpy.dtype, type(number.dtype)]
-    return allow(types) if allow else nullcontext()  # torch 2.5 and later
 
 
 def make_clip(embed_dim: int, vision: dict[str, Any], text: dict[str, Any], **options: Any) -> LoadedModel:
@@ -288,13 +293,8 @@ def _module(name: str) -> ModuleType:
 
 
 def _missing(name: str, why: str) -> str:
-    return f"{name} cannot be imported ({why}); install it with: pip install 'open_clip_torch[training]{_bounds()}'"
-
-
-def _bounds() -> str:
-    low, high = (".".join(map(str, bound)) for bound in SUPPORTED)
-    return f">={low},<{high}"
+    return f"{name} cannot be imported ({why}); install it with: pip install 'open_clip_torch[training]{_BOUNDS}'"
 
 
 def _advice(fault: str) -> str:
-    return f"open_clip {version()}: {fault}; text augmentation works with: pip install 'open_clip_torch{_bounds()}'"
+    return f"open_clip {version()}: {fault}; text augmentation works with: pip install 'open_clip_torch{_BOUNDS}'"

@@ -13,6 +13,8 @@ A data set of your own is a YAML file; so is a protocol:
   splits: {train: "train[:80%]", val: "train[80%:]", test: test}
   metric: mean-per-class
 
+A checkpoint in its run's folder is made with the options of its training, which are read from its params.txt.
+
 Features are made once and kept by model and data: run again, or add a protocol, and only the rest is computed.
 """
 

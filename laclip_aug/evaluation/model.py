@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from laclip_aug import openclip
+from laclip_aug.checkpoints import as_words
 from laclip_aug.errors import ConfigurationError, ModelError
 from laclip_aug.evaluation.paper import PAPER, load_paper_model
 
@@ -62,7 +63,7 @@ class Model:
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """What the features depend on: names, precision, and the hashes of the files."""
+        """What the features depend on: names, precision, hashes of the files, and options of the model's training."""
         found = {"model": self.name, "pretrained": self.pretrained, "precision": self.precision}
         if Path(self.pretrained).is_file():
             found |= {
@@ -72,6 +73,8 @@ class Model:
         if self.name.startswith("local-dir:"):
             folder = Path(self.name.removeprefix("local-dir:"))
             found["weights"] = f"sha256:{_hash_of(sorted(file for file in folder.glob('*') if file.is_file()))}"
+        if self.name != PAPER and (options := openclip.trained_options(self.pretrained)):
+            found["options"] = as_words(options)
         if self.config is not None:
             found["config"] = f"sha256:{_hash_of([self.config])}"
         return found

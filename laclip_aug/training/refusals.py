@@ -42,7 +42,7 @@ def refuse_images(lookup: RewriteLookup) -> None:
 def refuse_losses(args: Namespace, texts_per_image: int) -> None:
     """Raise :class:`ConfigurationError` if the loss that ``args`` ask for has no form over several texts per image."""
     texts = f"{texts_per_image} texts per image"
-    if openclip.is_generative(args.model):
+    if "coca" in args.model.lower() or "multimodal_cfg" in openclip.model_config(args.model):
         raise ConfigurationError(f"{args.model} decodes one caption per image; it cannot train on {texts}: use laclip")
     if args.distill_model is not None and args.distill_pretrained is not None:
         for option, given in (("--siglip", args.siglip), ("--accum-freq", args.accum_freq > 1)):

@@ -90,3 +90,17 @@ def tar_of(file: Path, members: Sequence[tuple[str, bytes]]) -> Path:
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return file
+
+
+def run_folder(folder: Path, state: dict[str, Any], *options: str) -> Path:
+    """A checkpoint in the folder of its run, beside a ``params.txt`` in the form of open_clip's trainer."""
+    import torch
+
+    (folder / "checkpoints").mkdir(parents=True)
+    torch.save({"epoch": 1, "name": folder.name, "state_dict": state}, folder / "checkpoints/epoch_1.pt")
+    unset = [
+        f"{name}: None" for name in ("accum_freq", "image_mean", "image_std") if not any(name in o for o in options)
+    ]
+    lines = sorted([*unset, "aug_cfg: {'scale': (0.5, 1.0)}", "force_quick_gelu_: True", "seed: 0", *options])
+    (folder / "params.txt").write_text("\n".join(lines) + "\n")
+    return folder / "checkpoints/epoch_1.pt"

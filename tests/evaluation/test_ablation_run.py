@@ -239,6 +239,49 @@ def test_a_failing_run_is_told_with_its_last_words(folder: Path, ablate: Callabl
     assert json.loads((folder / "study/results.json").read_text())["unfinished"] == ["laclip_other_3_small_seed7"]
 
 
+def test_a_run_is_judged_with_the_options_of_its_training(
+    folder: Path, ablate: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Recall by open_clip alone, told the options by hand; without them the checkpoint does not even load."""
+    import open_clip
+
+    given = {"force-image-size": 48, "force-context-length": 11, "siglip": True, "image-interpolation": "bilinear"}
+    given |= {"image-mean": [0.485, 0.456, 0.406], "image-std": [0.229, 0.224, 0.225], "epochs": 4}
+    write(folder, mode="none", cache={}, seed=3, texts=0, train=given)
+    process = ablate("--jobs", "1")
+    said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    [run] = (folder / "study/runs").iterdir()
+    [document] = [json.loads(file.read_text()) for file in run.glob("eval-*.json")]
+    assert document["model"]["options"] == (
+        "--force-context-length 11 --force-image-size 48 --image-interpolation bilinear "
+        "--image-mean 0.485 0.456 0.406 --image-std 0.229 0.224 0.225 --siglip"
+    )
+
+    open_clip.add_model_config(folder / "small.json")
+    model, _, preprocess = open_clip.create_model_and_transforms(
+        "small",
+        str(run / "checkpoints/epoch_4.pt"),
+        force_image_size=48,
+        force_context_length=11,
+        image_mean=(0.485, 0.456, 0.406),
+        image_std=(0.229, 0.224, 0.225),
+        image_interpolation="bilinear",
+        init_logit_bias=0,
+    )
+    model.eval()
+    rows = [line.split("\t") for line in (folder / "test.tsv").read_text().splitlines()[1:]]
+    with torch.no_grad():
+        pixels = torch.stack([preprocess(Image.open(folder / file)) for file, _ in rows])
+        images = model.encode_image(pixels, normalize=True)
+        texts = open_clip.SimpleTokenizer(context_length=11)([caption for _, caption in rows])
+        likeness = images @ model.encode_text(texts, normalize=True).T
+    rank = (likeness > likeness.diag()[:, None]).sum(dim=1)
+    metrics = document["results"][0]["metrics"]
+    for at in (1, 5, 10):
+        assert metrics[f"image-to-text R@{at}"] == pytest.approx(100 * float((rank < at).float().mean()))
+
+
 def test_a_frozen_pretrained_text_tower(folder: Path, ablate: Callable[..., subprocess.Popen[str]]) -> None:
     import transformers
 

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from laclip_aug.errors import InputError, ModelError
+from laclip_aug.errors import ConfigurationError, InputError, ModelError
 from laclip_aug.evaluation import features
 from laclip_aug.evaluation.features import FeatureStore
 from laclip_aug.evaluation.images import local_images
 from laclip_aug.evaluation.model import Model
-from tests.evaluation.conftest import class_folders, encoded
+from tests.evaluation.conftest import class_folders, encoded, run_folder
 
 
 @pytest.fixture
@@ -182,3 +182,115 @@ def test_hostile_texts_are_encoded(store: FeatureStore, model: Any) -> None:
     assert np.isfinite(found).all()
     assert not np.allclose(store.texts(model, ["b", "a"]), store.texts(model, ["a", "b"]))
     assert json.loads(next(store.folder.rglob("texts-*/about.json")).read_text())["kind"] == "texts"
+
+
+TRAINED = {
+    "activation": (["force_quick_gelu: True"], {"force_quick_gelu": True}, "--force-quick-gelu"),
+    "image size": (["force_image_size: 32"], {"force_image_size": 32}, "--force-image-size 32"),
+    "sides": (["force_image_size: [16, 32]"], {"force_image_size": (16, 32)}, "--force-image-size 16 32"),
+    "context": (["force_context_length: 9"], {"force_context_length": 9}, "--force-context-length 9"),
+    "custom text": (["force_custom_text: True"], {"force_custom_text": True}, "--force-custom-text"),
+    "siglip": (
+        ["siglip: True"],
+        {"init_logit_scale": np.log(10), "init_logit_bias": -10},
+        "--siglip",
+    ),
+    "preprocessing": (
+        [
+            "image_interpolation: bilinear",
+            "image_mean: [0.485, 0.456, 0.406]",
+            "image_resize_mode: squash",
+            "image_std: [0.229, 0.224, 0.225]",
+        ],
+        {
+            "image_mean": (0.485, 0.456, 0.406),
+            "image_std": (0.229, 0.224, 0.225),
+            "image_interpolation": "bilinear",
+            "image_resize_mode": "squash",
+        },
+        "--image-interpolation bilinear --image-mean 0.485 0.456 0.406 --image-resize-mode squash "
+        "--image-std 0.229 0.224 0.225",
+    ),
+}
+
+
+@pytest.mark.parametrize(("lines", "made_with", "words"), TRAINED.values(), ids=TRAINED)
+def test_a_checkpoint_is_judged_as_it_was_trained(
+    model_files: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    lines: list[str],
+    made_with: dict[str, Any],
+    words: str,
+) -> None:
+    """Against open_clip told all by hand; the trainer's command line is gone by then, but for its params.txt."""
+    import open_clip
+    from PIL import Image
+
+    torch.manual_seed(1)
+    own, _, preprocess = open_clip.create_model_and_transforms("tiny-eval", output_dict=True, **made_with)
+    own.eval()
+    weights = run_folder(tmp_path / "logs/run", own.state_dict(), *lines)
+    judged = Model("tiny-eval", str(weights), model_files[0], device="cpu")
+
+    noise = np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)
+    text = "a red dog runs over the green grass to a blue house that has many windows"
+    context = made_with.get("force_context_length", 24)
+    with torch.no_grad():
+        image = own.encode_image(preprocess(Image.fromarray(noise))[None]).numpy()
+        tokens = open_clip.SimpleTokenizer(context_length=context)([text])
+        caption = own.encode_text(tokens).numpy()
+    found = judged.encode_images(judged.loaded.preprocess(Image.fromarray(noise))[None])
+    np.testing.assert_allclose(found, image, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(judged.encode_texts([text]), caption, rtol=1e-4, atol=1e-5)
+    assert judged.identity["options"] == words
+    said = f"tiny-eval:{weights} {words}: the options are of its training, by its run's params.txt\n"
+    assert said in capsys.readouterr().err
+
+
+def test_options_of_training_are_part_of_the_key(
+    model_files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = torch.load(model_files[1], weights_only=True)["state_dict"]
+    plain = run_folder(tmp_path / "plain", state)
+    other = run_folder(tmp_path / "other", state, "image_interpolation: bilinear")
+    other.write_bytes(plain.read_bytes())
+    (tmp_path / "copy.pt").write_bytes(plain.read_bytes())
+    (tmp_path / "link.pt").symlink_to(other)
+    monkeypatch.chdir(other.parent)
+    files = (plain, tmp_path / "copy.pt", other, tmp_path / "link.pt", Path("epoch_1.pt"))
+    first, copy, second, link, near = (Model("tiny-eval", str(file), model_files[0], device="cpu") for file in files)
+    assert first.key == copy.key
+    assert "options" not in first.identity
+    assert second.key == link.key == near.key != first.key
+
+
+def test_the_preprocessing_of_the_weights_that_training_started_from(
+    model_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """``--pretrained webli``: its mean and deviation are 0.5, images are squashed; what was given is kept."""
+    state = torch.load(model_files[1], weights_only=True)["state_dict"]
+    given = ("model: ViT-B-16-SigLIP", "pretrained: webli", "image_mean: [0.1, 0.2, 0.3]")
+    judged = Model("tiny-eval", str(run_folder(tmp_path / "run", state, *given)), model_files[0], device="cpu")
+    assert judged.identity["options"] == (
+        "--image-mean 0.1 0.2 0.3 --image-std 0.5 0.5 0.5 --image-interpolation bicubic --image-resize-mode squash"
+    )
+    file = ("model: ViT-B-16-SigLIP", "pretrained: logs/before/checkpoints/epoch_3.pt")
+    judged = Model("tiny-eval", str(run_folder(tmp_path / "more", state, *file)), model_files[0], device="cpu")
+    assert "options" not in judged.identity
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("image_mean: __import__('os').abort()", r"params\.txt: image_mean is .*abort.*, no number and no list"),
+        ("force_image_size: 'large'", "--force-image-size large"),
+        ("image_interpolation: nearest-ish", "--image-interpolation nearest-ish"),
+    ],
+)
+def test_options_that_make_no_model_are_named(
+    model_files: tuple[Path, Path], tmp_path: Path, line: str, message: str
+) -> None:
+    weights = run_folder(tmp_path / "run", torch.load(model_files[1], weights_only=True)["state_dict"], line)
+    with pytest.raises(ConfigurationError, match=message):
+        _ = Model("tiny-eval", str(weights), model_files[0], device="cpu").loaded
