@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,3 +33,12 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_adapter(tmp_path_factory: pytest.TempPathFactory, tiny_gguf: Path) -> Path:
     """A random LoRA adapter for ``tiny_gguf``."""
     return make_adapter(tmp_path_factory.mktemp("adapter") / "tiny-lora.gguf", tiny_gguf)
+
+
+@pytest.fixture
+def spawn() -> Iterator[None]:
+    """Worker processes are started anew, as on macOS and Windows, and not forked."""
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    yield
+    multiprocessing.set_start_method(before, force=True)

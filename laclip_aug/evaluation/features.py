@@ -107,7 +107,7 @@ class FeatureStore:
     def _encoded(self, model: Model, images: ImageSet, start: int, stop: int) -> Iterator[Part]:
         from torch.utils.data import DataLoader
 
-        rows: Any = _Rows(images, model.loaded.preprocess, range(start, stop))
+        rows: Any = _Rows(images.read, model.loaded.preprocess, range(start, stop))
         loader: Any = DataLoader(rows, self._batch, num_workers=self._workers, collate_fn=_collate)
         for pixels, failed in loader:
             there = np.array([reason == "" for reason in failed])
@@ -162,15 +162,15 @@ class FeatureStore:
 class _Rows:
     """A data set of torch: (pixels or None, why not) of some images."""
 
-    def __init__(self, images: ImageSet, preprocess: Callable[[Any], Any], chosen: range) -> None:
-        self._images, self._preprocess, self._chosen = images, preprocess, chosen
+    def __init__(self, read: Callable[[int], Any], preprocess: Callable[[Any], Any], chosen: range) -> None:
+        self._read, self._preprocess, self._chosen = read, preprocess, chosen
 
     def __len__(self) -> int:
         return len(self._chosen)
 
     def __getitem__(self, index: int) -> tuple[Any, str]:
         try:
-            return self._preprocess(self._images.read(self._chosen[index])), ""
+            return self._preprocess(self._read(self._chosen[index])), ""
         except Exception as error:  # a damaged image makes Pillow raise anything; the reason is kept and shown
             return None, f"{type(error).__name__}: {error}"[:200]
 

@@ -37,7 +37,8 @@ class ImageSet:
     Attributes:
         name: what results call it.
         keys: ``[N]`` path of each image inside its folder or tar.
-        read: the image of an index, as a Pillow image; raises whatever Pillow does.
+        read: the image of an index, as a Pillow image; raises whatever Pillow does. Spawned workers get it by pickle,
+            so it is no function inside another.
         fingerprint: changes when an image does: of names, sizes and times for files.
         labels: ``[N]`` class numbers, ``NO_LABEL`` where there is none; or None.
         classes: their names.
@@ -63,11 +64,37 @@ class ImageSet:
         return replace(
             self,
             keys=[self.keys[i] for i in chosen],
-            read=lambda i, read=self.read: read(int(chosen[i])),  # type: ignore[misc]
+            read=_Chosen(self.read, chosen),
             fingerprint=digest,
             labels=None if self.labels is None else self.labels[chosen],
             captions=None if self.captions is None else [self.captions[i] for i in chosen],
         )
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    read: Callable[[int], Any]
+    chosen: NDArray[np.int64]
+
+    def __call__(self, index: int) -> Any:
+        return self.read(int(self.chosen[index]))
+
+
+@dataclass(frozen=True)
+class _OfFolder:
+    folder: Path
+    files: Sequence[str]
+
+    def __call__(self, index: int) -> Any:
+        return decode(ImagePlace(str(self.folder / self.files[index])).read())
+
+
+@dataclass(frozen=True)
+class _OfPlaces:
+    places: Sequence[ImagePlace]
+
+    def __call__(self, index: int) -> Any:
+        return decode(self.places[index].read())
 
 
 def decode(data: bytes) -> Any:
@@ -128,9 +155,7 @@ def _of_folder(folder: Path, name: str) -> ImageSet:
     files.sort()
     stats = [(folder / file).stat() for file in files]
     lines = [f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}" for file, stat in zip(files, stats, strict=True)]
-    return _labelled_by_folder(
-        ImageSet(name, files, lambda i: decode(ImagePlace(str(folder / files[i])).read()), _digest(lines))
-    )
+    return _labelled_by_folder(ImageSet(name, files, _OfFolder(folder, files), _digest(lines)))
 
 
 def _labelled_by_folder(images: ImageSet) -> ImageSet:
@@ -163,7 +188,7 @@ def _of_tars(tars: Sequence[str], name: str, home: Path) -> ImageSet:
             captions.append([line.strip() for line in texts.get("txt", "").splitlines() if line.strip()])
     if not keys:
         raise InputError(f"no image was found in {shortened(tars[0])}; its members must end in .jpg, .png, .webp, ...")
-    images = ImageSet(name, keys, lambda i: decode(places[i].read()), _digest(lines))
+    images = ImageSet(name, keys, _OfPlaces(places), _digest(lines))
     if any(captions):
         images = replace(images, captions=captions)
     if all(label == NO_LABEL for label in labels):

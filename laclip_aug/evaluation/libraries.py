@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -71,7 +72,7 @@ def library_images(address: str, split: str, root: Path | None) -> ImageSet:
     return ImageSet(
         address,
         [f"{split}/{index:09d}" for index in range(count)],
-        lambda index: data[index][0].convert("RGB"),
+        _OfLibrary(data),
         digest.hexdigest(),
         labels,
         _classes(data, labels),
@@ -87,6 +88,14 @@ def _looked_at(data: Any, index: int) -> bytes:
     except Exception:  # whatever Pillow raises on a damaged one
         return b""
     return f"{image.size}".encode() + bytes(image.tobytes())
+
+
+@dataclass(frozen=True)
+class _OfLibrary:
+    data: Any
+
+    def __call__(self, index: int) -> Any:
+        return self.data[index][0].convert("RGB")
 
 
 def _class(address: str) -> Any:

@@ -216,7 +216,7 @@ class TextMap:
         counts: DrawCounts | None = None,
         image_key: str | None = None,
     ) -> None:
-        self._draw = _Drawing(sampler, epoch, counts, None if image_key is None else lambda key: key)
+        self._draw = _Drawing(sampler, epoch, counts, None if image_key is None else _itself)
         self._image_key = image_key
         self._column = column
         self._into = into
@@ -227,6 +227,10 @@ class TextMap:
         keys = [None] * len(captions) if self._image_key is None else _part(batch, self._image_key)
         rows = zip(captions, keys, strict=True)
         return {**batch, self._into: [self._draw(caption, self._column, key) for caption, key in rows]}
+
+
+def _itself(key: object) -> object:
+    return key
 
 
 def _part(sample: Any, where: int | str) -> Any:

@@ -88,4 +88,6 @@ class TrainingLoader:
         return len(self._loader)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_loader"], name)
+        if "_loader" not in self.__dict__:  # asked by pickle or copy, before they have filled the copy
+            raise AttributeError(name)
+        return getattr(self._loader, name)

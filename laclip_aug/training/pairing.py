@@ -89,7 +89,9 @@ class KeyedTransform:
         return self._transform(image, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_transform"], name)
+        if "_transform" not in self.__dict__:  # asked by pickle, before it has filled the copy in a worker
+            raise AttributeError(name)
+        return getattr(self._transform, name)
 
 
 class PromisingTransform(KeyedTransform):

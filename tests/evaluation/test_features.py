@@ -18,9 +18,11 @@ import torch
 from laclip_aug.errors import ConfigurationError, InputError, ModelError
 from laclip_aug.evaluation import features
 from laclip_aug.evaluation.features import FeatureStore
-from laclip_aug.evaluation.images import local_images
+from laclip_aug.evaluation.images import ImageSet, local_images
+from laclip_aug.evaluation.libraries import library_images
 from laclip_aug.evaluation.model import Model
-from tests.evaluation.conftest import class_folders, encoded, run_folder
+from tests.evaluation.conftest import COLOURS, class_folders, encoded, run_folder, tar_of
+from tests.evaluation.test_data import mnist
 
 
 @pytest.fixture
@@ -91,7 +93,8 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from laclip_aug.evaluation import features
-from laclip_aug.evaluation.images import local_images
+from laclip_aug.evaluation.images import ImageSet, local_images
+from laclip_aug.evaluation.libraries import library_images
 from laclip_aug.evaluation.model import Model
 features.PART = 5
 config, weights, photos, store = map(Path, sys.argv[1:])
@@ -164,6 +167,28 @@ def test_a_model_that_diverged_is_an_error(store: FeatureStore, model_files: tup
     model = Model("tiny-eval", str(tmp_path / "nan.pt"), model_files[0], device="cpu")
     with pytest.raises(ModelError, match="features that are no numbers"):
         store.images(model, local_images(str(class_folders(tmp_path / "photos", 1))))
+
+
+def images_of_every_kind(folder: Path) -> dict[str, ImageSet]:
+    """Ten photos of a folder of twelve, nine of a tar, twelve of torchvision's MNIST."""
+    members = [(f"{name}/{i}.png", encoded(COLOURS[name], i)) for name in COLOURS for i in range(3)]
+    mnist(folder / "library")
+    return {
+        "folder": local_images(str(class_folders(folder / "photos"))).only(range(2, 12)),
+        "tar": local_images(str(tar_of(folder / "photos.tar", members))),
+        "torchvision": library_images("torchvision:MNIST", "test", folder / "library"),
+    }
+
+
+@pytest.mark.usefixtures("spawn")
+@pytest.mark.parametrize("kind", ["folder", "tar", "torchvision"])
+def test_spawned_workers_decode_the_same(tmp_path: Path, model: Any, kind: str) -> None:
+    """As workers are started on macOS, and on Linux from Python 3.14 on: what reads the images is pickled."""
+    images = images_of_every_kind(tmp_path)[kind]
+    expected = FeatureStore(tmp_path / "here", batch=8, workers=0).images(model, images)
+    found = FeatureStore(tmp_path / "there", batch=8, workers=1).images(model, images)
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
+    assert found.readable.all()
 
 
 def test_a_checkpoint_of_open_clip_2_is_read(model_files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import datasets
@@ -199,3 +200,9 @@ def test_a_loop_of_ones_own_learns(several: TextSampler) -> None:
     slices = [loss(features[0], features[1].view(16, 4, 16)[:, j], scale.exp()) for j in range(4)]
     assert loss(*features, scale.exp()).item() == pytest.approx(sum(slices).item() / 4, rel=1e-5)
     assert values[-1] < 0.5 * values[0]
+
+
+def test_a_map_with_keys_of_images_travels_to_workers(several: TextSampler) -> None:
+    sent = pickle.loads(pickle.dumps(TextMap(several, image_key="uid")))  # noqa: S301 - as to a spawned worker
+    batch = {"caption": [CAPTIONS[0]], "uid": ["a"]}
+    assert sent(batch) == {**batch, "texts": [texts_of(CAPTIONS[0])]}

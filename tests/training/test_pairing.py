@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import random
 import tarfile
 from argparse import Namespace
@@ -16,8 +18,9 @@ from PIL import Image
 
 from laclip_aug import openclip
 from laclip_aug.training import hook
+from laclip_aug.training.loader import TrainingLoader
 from laclip_aug.training.options import TextAugOptions
-from laclip_aug.training.pairing import image_key, order_fault
+from laclip_aug.training.pairing import Handover, KeyedTransform, image_key, order_fault
 from laclip_aug.training.sampling import TextSampler
 
 from .conftest import CAPTIONS, STRATEGIES, Dataset, make_cache, rewrite
@@ -57,6 +60,26 @@ def test_images_that_share_a_caption_draw_for_themselves(shared: Dataset, datase
                 assert epoch_texts(shared, str(data), (1,), workers) == [second]  # resumed after epoch 0
             else:
                 assert {*epoch_texts(shared, str(data), (0,), workers)[0]} == {*installed.sampler.texts(SHARED, 0)}
+
+
+@pytest.mark.usefixtures("spawn")
+@pytest.mark.parametrize("changes", [{"mode": "eda"}, {"mode": "laclip", "linked": ("flip",)}], ids=["eda", "linked"])
+def test_spawned_workers_draw_the_same(dataset: Dataset, cache: Path, changes: dict[str, Any]) -> None:
+    """As workers start on macOS and Windows, and on Linux from Python 3.14 on: the data set is pickled."""
+    pickle.loads(pickle.dumps(KeyedTransform(to_tensor, Handover())))  # noqa: S301 - a worker that cannot would hang here
+    options = TextAugOptions(seed=5, cache=str(cache) if changes["mode"] == "laclip" else None, **changes)
+    with hook.install(options):
+        expected = epoch_texts(dataset, str(dataset.csv), (0, 1))
+        found = epoch_texts(dataset, str(dataset.csv), (0, 1), 1)
+    assert found == expected
+    assert expected[0] != expected[1]
+
+
+def test_a_training_loader_is_copied_with_its_attributes() -> None:
+    loader = TrainingLoader(SimpleNamespace(num_batches=6), on_batch=print, on_end=print)
+    assert copy.deepcopy(loader).num_batches == 6
+    with pytest.raises(AttributeError, match="dataset"):
+        _ = loader.dataset
 
 
 def test_a_key_is_of_the_pixels_and_nothing_else(tmp_path: Path) -> None:
