@@ -9,6 +9,7 @@ Or as a module:   torchrun --nproc-per-node 8 -m laclip_aug.cli.open_clip train 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{_PROGRAM}: interrupted; add --resume latest to the same command to go on", file=sys.stderr)
+        print(f"{_PROGRAM}: interrupted before training", file=sys.stderr)
         return 130
 
 
@@ -91,10 +92,24 @@ def _train(arguments: list[str]) -> int:
 
         if own.model_config is not None:
             openclip.add_model_config(own.model_config)
-        with hook.install(chosen), cpu_data_parallel():
-            return int(openclip.run_trainer(rest) or 0)
+        with hook.install(chosen) as installed, cpu_data_parallel():
+            try:
+                return int(openclip.run_trainer(rest) or 0)
+            except KeyboardInterrupt:
+                print(f"{_PROGRAM}: interrupted; {_going_on(installed.arguments)}", file=sys.stderr)
+                return 130
     finally:
         sys.argv[0] = program
+
+
+def _going_on(args: argparse.Namespace | None) -> str:
+    """What to do after an interrupt: a run without ``--name`` has a name that only the trainer knows."""
+    if args is None or args.name is None:
+        return "nothing was trained; start the same command again"
+    place = shlex.join(["--logs", str(args.logs), "--name", args.name, "--resume", "latest"])
+    if any((Path(args.logs) / args.name / "checkpoints").glob("*")):
+        return f"to go on, add to the same command: {place}"
+    return f"there is no checkpoint yet; to start again, add to the same command: {place}"
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from laclip_aug.training.loader import TrainingLoader, VariableLength
 from laclip_aug.training.loss import MultiTextLoss
 from laclip_aug.training.options import TextAugOptions
 from laclip_aug.training.pairing import Handover, KeyedTransform, PromisingTransform, order_fault, transform_parameter
-from laclip_aug.training.refusals import refuse_batches, refuse_images, refuse_losses
+from laclip_aug.training.refusals import refuse_batches, refuse_images, refuse_losses, refuse_resume
 from laclip_aug.training.rows import row_ids
 from laclip_aug.training.samplers import origin, sampler_for
 from laclip_aug.training.tokenizer import AugmentingTokenizer, SharedEpoch
@@ -84,6 +84,7 @@ class TextAugmentation:
             ConfigurationError: the trainer's arguments and our options do not go together.
         """
         self._arguments = args
+        refuse_resume(args)
         if self.sampler is not None:
             refuse_batches(args)
         if self.sampler is not None and self.multi_text:

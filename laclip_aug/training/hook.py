@@ -80,6 +80,7 @@ class Hook:
     def __init__(self, options: TextAugOptions) -> None:
         self.augmentation = TextAugmentation(options)
         self.sampler = self.augmentation.sampler
+        self.arguments: Namespace | None = None  # the trainer's own object, in which it notes the name that it makes
         self._attached = True
         self._replaced: list[tuple[Seam, Callable[..., Any], Callable[..., Any]]] = []
 
@@ -126,6 +127,7 @@ class Hook:
         def parse_args(*args: Any, **named: Any) -> Namespace:
             namespace = original(*args, **named)
             self.augmentation.check(namespace)
+            self.arguments = namespace
             return namespace
 
         return parse_args

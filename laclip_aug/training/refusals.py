@@ -29,6 +29,15 @@ def refuse_batches(args: Namespace, *told: object) -> None:
         )
 
 
+def refuse_resume(args: Namespace) -> None:
+    """Raise :class:`ConfigurationError` if the latest checkpoint is asked for of a run without a name."""
+    if getattr(args, "resume", None) == "latest" and args.name is None:
+        raise ConfigurationError(
+            "--resume latest goes on with the run that --name names, and without it a new run would start; add --name "
+            f"with the name of that run's folder in {args.logs}"
+        )
+
+
 def refuse_images(lookup: RewriteLookup) -> None:
     """Raise :class:`ConfigurationError` if ``lookup`` is a cache keyed by images: the trainer gives captions alone."""
     if is_by_image(lookup):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +53,7 @@ def test_no_command_and_unknown_commands(capsys: pytest.CaptureFixture[str]) -> 
         (["--text-aug", "laclip"], "laclip-aug build"),
         (["--text-aug", "laclip", "--text-aug-cache", "no/such/dir"], "no such directory"),
         (["--text-aug-seed", "many"], "invalid int value"),
+        (["--model", "ViT-B-32", "--logs", "my logs", "--resume", "latest"], "name of that run's folder in my logs"),
     ],
 )
 def test_mistakes_are_explained(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,6 +84,68 @@ def test_a_model_configuration_of_ones_own(
     assert open_clip.main(["train", "--model-config", str(own)]) == 2
     assert open_clip.main(["train", "--model-config", str(tmp_path / "absent.json")]) == 2
     assert "own-clip.json is no model configuration" in capsys.readouterr().err
+
+
+INTERRUPTED = """
+import functools, os, signal, sys
+import open_clip_train.main as trainer
+from laclip_aug.cli.open_clip import main
+whole, stop = trainer.train_one_epoch, int(sys.argv.pop(1))
+@functools.wraps(whole)
+def train_one_epoch(model, data, loss, epoch, *rest, **named):
+    if epoch == stop:
+        os.kill(os.getpid(), signal.SIGINT)
+    return whole(model, data, loss, epoch, *rest, **named)
+trainer.train_one_epoch = train_one_epoch
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def interrupted(epoch: int, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """``open_clip train``, with Ctrl-C when an epoch begins."""
+    command = [sys.executable, "-c", INTERRUPTED, str(epoch), "train", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def test_what_ctrl_c_advises_goes_on_with_that_run(dataset: Dataset, tmp_path: Path) -> None:
+    """The same command without a name, twice; open_clip names each run by the time."""
+    logs = tmp_path / "my logs"
+    arguments = dataset.arguments(logs, "unused")
+    place = arguments.index("--name")
+    nameless = [*arguments[:place], *arguments[place + 2 :]]
+    nameless += ["--model-config", str(dataset.model / "tiny-clip.json"), "--model", "tiny-clip"]
+    assert interrupted(1, nameless).returncode == 130
+    (first,) = logs.iterdir()
+    done = interrupted(1, nameless)
+    assert done.returncode == 130
+    (second,) = set(logs.iterdir()) - {first}
+    advice = f"--logs '{logs}' --name {second.name} --resume latest"
+    assert f"open_clip: interrupted; to go on, add to the same command: {advice}" in done.stderr.splitlines()
+
+    done = interrupted(9, [*nameless, *shlex.split(advice)])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert set(logs.iterdir()) == {first, second}
+    assert (second / "checkpoints/epoch_2.pt").exists()
+    assert f"resuming checkpoint '{second}/checkpoints/epoch_1.pt' (epoch 1)" in (second / "out.log").read_text()
+
+
+def test_ctrl_c_before_a_checkpoint_and_before_training(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", *dataset.arguments(tmp_path, "run")]
+
+    def named(args: Namespace) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("open_clip_train.main.init_distributed_device", named)
+    assert open_clip.main(arguments) == 130
+    advice = f"--logs {tmp_path} --name run --resume latest"
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"open_clip: interrupted; there is no checkpoint yet; to start again, add to the same command: {advice}"
+    )
+    place = arguments.index("--name")
+    assert open_clip.main([*arguments[:place], *arguments[place + 2 :]]) == 130
+    assert "interrupted; nothing was trained; start the same command again" in capsys.readouterr().err
 
 
 def torchrun(processes: int, arguments: list[str], directory: Path) -> str:
