@@ -13,12 +13,13 @@ from typing import Any
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rejection
 from laclip_aug.cache.browse import records
 from laclip_aug.cache.config import Config
+from laclip_aug.cache.encodable import encodable
 from laclip_aug.cache.folding import Folding, folded_config
 from laclip_aug.cache.format import INPUT_SOURCE, Counts
 from laclip_aug.cache.keys import normalise
 from laclip_aug.cache.part import Part
 from laclip_aug.cache.progress import Progress
-from laclip_aug.cache.writer import CacheWriter, encodable, storable
+from laclip_aug.cache.writer import CacheWriter, storable
 from laclip_aug.errors import CacheError, ConfigurationError
 from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.log import InputLog
@@ -38,7 +39,7 @@ class BuildReport:
     ``folded`` those that got the rewrites of a near-duplicate; ``elsewhere`` rows of other parts of a divided build;
     ``failed`` counts by reason the captions of which nothing was stored, since they were not at fault; the next run
     asks for them again. ``recovered`` and ``dropped_bytes`` tell what the journal of a killed run held,
-    ``damage`` what was wrong with it.
+    ``damage`` what was wrong with it, ``left_out`` which records in it no shard can hold.
     """
 
     made: int = 0
@@ -49,6 +50,7 @@ class BuildReport:
     recovered: int = 0
     dropped_bytes: int = 0
     damage: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
     failed_examples: dict[str, list[str]] = field(default_factory=dict)
     run: Counts = field(default_factory=Counts)
@@ -65,7 +67,7 @@ class BuildReport:
     def lines(self) -> list[str]:
         """The report for people, one statement a line."""
         run, cache = self.run, self.cache
-        out = [f"{sentence}; they are made again" for sentence in self.damage]
+        out = [*(f"{sentence}; they are made again" for sentence in self.damage), *self.left_out]
         if self.recovered or self.dropped_bytes:
             out.append(
                 f"recovered from a killed run: {self.recovered} captions; torn end: {self.dropped_bytes} bytes dropped"
@@ -173,6 +175,7 @@ class Run:
         self.report = BuildReport(
             recovered=writer.recovered, dropped_bytes=writer.dropped_bytes, damage=writer.damage, input=log
         )
+        self.report.left_out = writer.left_out
         self.pending: set[str] = set()
         self.started = time.monotonic()
         self.progress = progress if isinstance(progress, Progress) else Progress(progress)
@@ -281,13 +284,13 @@ class Run:
         """The same, where captions of more than ``max_chars`` characters are too long."""
         if caption == MISSING:
             return "missing"
+        if encodable(caption) != caption:  # before what is recorded: no file of the cache can hold it
+            return "not-unicode"
         if len(caption) > max_chars:
             return "too-long"
         if is_nothing(caption):
             return "empty"
-        if "\0" in caption:
-            return "nul"
-        return "not-unicode" if encodable(caption) != caption else None
+        return "nul" if "\0" in caption else None
 
     def _show(self, force: bool = False) -> None:
         fraction, run = self.log.fraction, self.report.run

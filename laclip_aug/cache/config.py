@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from laclip_aug.augmenter import CaptionAugmenter
+from laclip_aug.cache.encodable import encodable
 from laclip_aug.errors import CacheMismatchError
 from laclip_aug.version import __version__
 
@@ -33,13 +34,18 @@ class Config:
     def of(cls, augmenter: CaptionAugmenter, seed: int, n: int) -> Config:
         """The configuration of a build with ``augmenter``, as JSON will give it back."""
         return cls(
-            augmenter.name, augmenter.fingerprint(), seed, n, tuple(augmenter.sources), as_json(augmenter.describe())
+            augmenter.name,
+            augmenter.fingerprint(),
+            seed,
+            n,
+            tuple(map(encodable, augmenter.sources)),
+            as_json(augmenter.describe()),
         )
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Config:
         """The configuration that ``dataclasses.asdict`` and JSON made ``raw`` of."""
-        return cls(**{**raw, "sources": tuple(raw["sources"])})
+        return cls(**{**raw, "sources": tuple(map(encodable, raw["sources"]))})
 
     @property
     def keyed_by(self) -> str:

@@ -13,9 +13,10 @@ from typing import Any
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cache.build import CHUNK, MAX_CAPTION_CHARS, BuildReport, Run
 from laclip_aug.cache.config import KEYED_BY, Config
+from laclip_aug.cache.encodable import encodable
 from laclip_aug.cache.keys import normalise
 from laclip_aug.cache.versions import Versions
-from laclip_aug.cache.writer import CacheWriter, encodable
+from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.audit import audit_import
 from laclip_aug.exchange.imports import ImportForm, open_import
@@ -47,7 +48,7 @@ def import_cache(
 
     def audited() -> Iterator[Outcome]:
         # once the cache is open: what it refuses it refuses before all is read
-        opened.log.audit += [found.line() for found in audit_import(inputs, form, options, max_misaligned)]
+        opened.log.audit += [encodable(found.line()) for found in audit_import(inputs, form, options, max_misaligned)]
         yield from opened.records
 
     config = import_config(opened.form, opened.sources, opened.image_key)
@@ -64,7 +65,7 @@ def import_config(form: str, sources: Sequence[str], image_key: str | None = Non
     describe: dict[str, Any] = {"augmenter": "import", "form": form, "sources": list(sources)}
     if image_key is not None:
         describe |= {KEYED_BY: "image", "image_key": image_key}
-    return Config("import", fingerprint, 0, len(sources), tuple(sources), describe)
+    return Config("import", fingerprint, 0, len(sources), tuple(map(encodable, sources)), describe)
 
 
 def store_records(

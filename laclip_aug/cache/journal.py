@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite, Told
+from laclip_aug.cache.encodable import is_encodable
 from laclip_aug.errors import CacheCorruptError, CacheError
 from laclip_aug.exchange.files import disk_errors, sync_directory
 
@@ -42,7 +43,8 @@ class Scan:
 
     ``payloads`` are the sound frames' in order, ``end`` the offset behind the last of them, ``next_number`` the number
     that follows it; ``torn`` the bytes of a torn end; ``damage`` a sentence per damaged place; ``lost`` the records
-    gone with them.
+    gone with them. ``left_out`` is a sentence on sound records that no shard can hold, which earlier releases wrote:
+    they are none of the payloads.
     """
 
     payloads: list[bytes] = field(default_factory=list)
@@ -51,6 +53,7 @@ class Scan:
     torn: int = 0
     damage: list[str] = field(default_factory=list)
     lost: int = 0
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def records(self) -> Iterator[Outcome]:
@@ -84,7 +87,7 @@ def read_journal(path: Path) -> Scan:
 
 def scan(data: bytes, name: str) -> Scan:
     """Find the sound frames in ``data``; sentences about damage start with ``name``."""
-    found, at = Scan(), 0
+    found, at, unfit = Scan(), 0, list[str]()
     while at < len(data):
         following = _next_frame(data, at, found.next_number)
         if following is None and _is_torn(data, at):
@@ -101,10 +104,26 @@ def scan(data: bytes, name: str) -> Scan:
             )
         if following is None:
             break
-        found.payloads.append(data[place + _FRAME : end])
+        payload = data[place + _FRAME : end]
+        if (caption := _unfit(payload)) is None:
+            found.payloads.append(payload)
+        else:
+            unfit.append(caption)
         at = found.end = end
         found.next_number = number + 1
+    if unfit:
+        found.left_out.append(
+            f"{name}: {len(unfit)} records left out, such as {'; '.join(unfit[:3])}: they have lone surrogates, which "
+            "are no Unicode text"
+        )
     return found
+
+
+def _unfit(payload: bytes) -> str | None:
+    """The caption of a record that no shard can hold, for a message."""
+    if b"\\ud" not in payload or not payload.startswith(b"[") or is_encodable(record := decode(payload)):
+        return None
+    return repr(record.caption[:60])
 
 
 class Journal:

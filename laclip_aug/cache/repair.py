@@ -34,7 +34,8 @@ _NUMBER = re.compile(r"(?:shard-|journal-)(\d{6,})(?:\.parquet)?")
 def compile_cache(directory: str | Path) -> Manifest:
     """Make the look-up of the cache in ``directory`` anew, from all its shards and the journal of an unfinished build.
 
-    The journal's records become a shard; the same build goes on behind it. Returns the manifest.
+    The journal's records become a shard, but for those that none can hold; the same build goes on behind it. Returns
+    the manifest.
 
     Raises:
         CacheFormatError, CacheCorruptError: no cache is there, or it is damaged.
@@ -169,6 +170,7 @@ def _journal(directory: Path, number: int, manifest: Manifest, seen: KeySet, sai
     """Make what is sound and new in a journal a shard of its own."""
     found = read_journal(directory / f"journal-{number:06d}")
     said.extend(f"{sentence}; the next build makes them again" for sentence in found.damage)
+    said.extend(found.left_out)
     manifest.unfinished |= bool(found.damage)
     records = list(found.records)
     fresh = seen.add_new([record_key(record.caption, record.image) for record in records])

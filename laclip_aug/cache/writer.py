@@ -21,12 +21,13 @@ from typing import Any
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.cache.compile import BUCKETS, clear_tables, compile_lookup
 from laclip_aug.cache.config import Config, as_json, check_keyed, check_same, run_of
+from laclip_aug.cache.encodable import encodable, is_encodable
 from laclip_aug.cache.format import MANIFEST, Manifest, read_manifest
 from laclip_aug.cache.journal import Journal, Scan, read_journal
 from laclip_aug.cache.keys import KeySet, caption_key, normalise, record_key
 from laclip_aug.cache.lock import LOCK, writer_lock
 from laclip_aug.cache.shards import read_keys, shard_name, write_shard
-from laclip_aug.errors import CacheCorruptError, CacheFormatError
+from laclip_aug.errors import CacheCorruptError, CacheError, CacheFormatError
 from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.files import TEMPORARY, disk_errors
 
@@ -34,7 +35,8 @@ from laclip_aug.exchange.files import TEMPORARY, disk_errors
 class CacheWriter:
     """Open a cache for writing, or make it; use it in a ``with`` statement.
 
-    ``recovered`` and ``dropped_bytes`` tell what the journal of a killed run held, ``damage`` what was wrong with it.
+    ``recovered`` and ``dropped_bytes`` tell what the journal of a killed run held, ``damage`` what was wrong with it,
+    ``left_out`` which records in it no shard can hold.
 
     Args:
         directory: the cache; made if absent.
@@ -80,6 +82,7 @@ class CacheWriter:
                 self.done.update(read_keys(self.directory, shard))
             self.done.update(record_key(record.caption, record.image) for record in found.records)
             self.recovered, self.dropped_bytes, self.damage = found.size, found.torn, found.damage
+            self.left_out = found.left_out
             stack.callback(self._close_journal)
             self._stack = stack.pop_all()
 
@@ -100,7 +103,16 @@ class CacheWriter:
         return self.done.add_new([record_key(record.caption, record.image) for record in records])
 
     def add(self, record: Outcome) -> None:
-        """Store ``record``, whose caption ``new`` called new. Once this returns, a killed process cannot lose it."""
+        """Store ``record``, whose caption ``new`` called new. Once this returns, a killed process cannot lose it.
+
+        Raises:
+            CacheError: the disk is full, or no file of the cache can hold the record.
+        """
+        if not is_encodable(record):
+            raise CacheError(
+                f"the record of {(record.image or record.caption)[:80]!r} has a lone surrogate, which no file of a "
+                "cache can hold; leave it out, or give it as Unicode text"
+            )
         journal = self._journal or self._begin()
         journal.append(record)
         if len(journal) >= self._shard_rows:
@@ -239,22 +251,21 @@ def storable(record: Outcome) -> Outcome:
     """``record`` with each text that no cache may hold turned into a named rejection.
 
     ``empty``: nothing but white space; ``unchanged``: says what the caption says; ``nul``: has a NUL character;
-    ``not-unicode``: has a lone surrogate, which no UTF-8 file can hold.
+    ``not-unicode``: has a lone surrogate, which no UTF-8 file can hold. Sources and reasons have theirs escaped.
     """
     kept: list[Rewrite] = []
-    refused = [replace(r, text=encodable(r.text)) for r in record.rejections]
+    refused = [
+        replace(r, source=encodable(r.source), reason=encodable(r.reason), text=encodable(r.text))
+        for r in record.rejections
+    ]
     for rewrite in record.rewrites:
+        source = encodable(rewrite.source)
         if reason := _unfit(rewrite.text, record.caption):
-            refused.append(Rejection(rewrite.source, reason, encodable(rewrite.text), told=rewrite.told))
+            refused.append(Rejection(source, reason, encodable(rewrite.text), told=rewrite.told))
         else:
-            kept.append(rewrite)
+            kept.append(rewrite if source == rewrite.source else replace(rewrite, source=source))
     refused.sort(key=lambda r: r.place is not None)  # what a gate refused stands last, in its order
     return replace(record, rewrites=tuple(kept), rejections=tuple(refused))
-
-
-def encodable(text: str) -> str:
-    """``text`` with each lone surrogate written as ``\\udXXX``."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _unfit(text: str, caption: str) -> str | None:

@@ -110,7 +110,7 @@ def _info(args: argparse.Namespace) -> int:
     print(f"captions: {counts.captions}, with a rewrite: {counts.with_rewrites}, tokens: {counts.tokens}")
     if now.journal.size:
         print(f"  of these in the journal of an unfinished build: {now.journal.size}")
-    for sentence in now.journal.damage:
+    for sentence in [*now.journal.damage, *now.journal.left_out]:
         print(f"  {sentence}")
     if manifest.unfinished:
         print(f"  {UNFINISHED}")
@@ -181,11 +181,14 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _compile(args: argparse.Namespace) -> int:
+    from laclip_aug.cache.browse import snapshot
     from laclip_aug.cache.format import UNFINISHED
     from laclip_aug.cache.repair import compile_cache
 
+    left_out = snapshot(Path(args.directory)).journal.left_out
     manifest = compile_cache(args.directory)
     tables = manifest.tables
+    print("".join(f"{sentence}\n" for sentence in left_out), end="")
     print(f"look-up of {sum(t.records for t in tables)} captions, {sum(t.bytes for t in tables)} bytes")
     if manifest.unfinished:
         print(UNFINISHED)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from shouting import ShoutAugmenter
 
-from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rewrite
+from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rejection, Rewrite
 from laclip_aug.cache.browse import find, head, sample
 from laclip_aug.cache.build import build_cache
 from laclip_aug.cache.compile import compile_lookup
@@ -111,6 +111,27 @@ def test_unfit_captions_are_counted_and_recorded_without_rewrites(tmp_path):
     assert verify_cache(tmp_path / "cache") == ([], [])
 
 
+@pytest.mark.parametrize("caption", ["word " * 900 + "\ud83d", "a dog\0 \ud83d"], ids=["too long", "with a NUL"])
+def test_a_lone_surrogate_is_refused_whatever_else_is_wrong(tmp_path, caption):
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps({"caption": text}) + "\n" for text in ("a cat", caption)))
+    report = build_cache(source, tmp_path / "cache", ShoutAugmenter())
+    assert (report.made, report.cache.captions) == (1, 1)
+    assert report.input.rejections == {"not-unicode": 1}
+    assert caption not in CaptionCache(tmp_path / "cache")
+    assert verify_cache(tmp_path / "cache") == ([], [])
+
+
+def test_a_record_that_no_shard_can_hold_does_not_enter_the_journal(tmp_path):
+    with CacheWriter(tmp_path / "cache", Config.of(ShoutAugmenter(), 0, 2)) as writer:
+        for record in (Outcome("\ud83d", ()), Outcome("a dog", (), image="\ud83d")):
+            with pytest.raises(CacheError, match=r"a lone surrogate.*leave it out"):
+                writer.add(record)
+        writer.add(Outcome("a dog", ()))
+        writer.finish()
+    assert [record.caption for record in records(tmp_path / "cache")] == ["a dog"]
+
+
 class Careless(CaptionAugmenter):
     """Answers with texts that no cache may hold, and, if told, out of turn."""
 
@@ -127,7 +148,11 @@ class Careless(CaptionAugmenter):
             if self.fault == "silent":
                 continue
             texts = (" ", "a\0b", "\ud800", caption + " ", "fine")
-            yield Outcome(caption, tuple(Rewrite("x", text) for text in texts))
+            yield Outcome(
+                caption,
+                (*(Rewrite("x", text) for text in texts), Rewrite("y\ud800", "fine too")),
+                (Rejection("y\ud800", "odd \udfff", "a text"),),
+            )
             if self.fault:
                 yield Outcome(caption if self.fault == "twice" else self.fault, (Rewrite("x", "stray"),))
 
@@ -138,8 +163,10 @@ class Careless(CaptionAugmenter):
 def test_texts_that_no_cache_may_hold_become_named_rejections(tmp_path):
     build_cache(write(tmp_path / "in.txt", "a dog"), tmp_path / "cache", Careless(), n=5)
     record = find(tmp_path / "cache", "a dog")
-    assert record.rewrites == (Rewrite("x", "fine"),)
-    assert [r.reason for r in record.rejections] == ["empty", "nul", "not-unicode", "unchanged"]
+    assert record.rewrites == (Rewrite("x", "fine"), Rewrite("y\\ud800", "fine too"))
+    assert record.rejections[0] == Rejection("y\\ud800", "odd \\udfff", "a text")
+    assert [r.reason for r in record.rejections[1:]] == ["empty", "nul", "not-unicode", "unchanged"]
+    assert CaptionCache(tmp_path / "cache").get("a dog") == record.rewrites
 
 
 @pytest.mark.parametrize("fault", ["twice", "a caption nobody asked for", "silent"])

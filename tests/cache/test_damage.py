@@ -1,5 +1,7 @@
 """Bits flipped in every file of a cache: no wrong text is ever served, and no caption is lost without being named."""
 
+import contextlib
+import io
 import os
 import random
 import shutil
@@ -10,16 +12,19 @@ import pyarrow.parquet as pq
 import pytest
 from shouting import ShoutAugmenter
 
+from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.cache.browse import records
 from laclip_aug.cache.build import build_cache
 from laclip_aug.cache.config import Config
 from laclip_aug.cache.format import UNFINISHED
+from laclip_aug.cache.journal import Journal, read_journal
 from laclip_aug.cache.keys import caption_key
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.repair import compile_cache, repair_cache
 from laclip_aug.cache.table import Table, write_table
 from laclip_aug.cache.verify import verify_cache
 from laclip_aug.cache.writer import CacheWriter
+from laclip_aug.cli import main
 from laclip_aug.errors import CacheError
 
 FLIPS = 250
@@ -212,6 +217,67 @@ def test_a_build_names_what_the_journal_lost_and_makes_it_again(sound, tmp_path)
     assert "1 records lost, such as 'picture 9'; they are made again" in sentence
     assert report.made == 1
     assert {record.caption: record for record in records(directory)} == EXPECTED
+
+
+def held_by_the_journal(directory, *held):
+    """A cache of one shard, whose journal has the records ``held`` between two sound ones, as it could come about."""
+    build(directory, OLD[:5])
+    with CacheWriter(directory, Config.of(ShoutAugmenter(), 0, 2)) as writer:
+        writer.add(EXPECTED[OLD[5]])
+    path = directory / "journal-000001"
+    journal = Journal(path, read_journal(path).origins[-1])
+    for record in (*held, EXPECTED[OLD[6]]):
+        journal.append(record)
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("use", "ends"),
+    [
+        pytest.param(lambda place: build(place, OLD[:7]).lines(), True, id="build"),
+        pytest.param(repair_cache, False, id="repair"),
+        pytest.param(lambda place: run_quietly("compile", place), False, id="compile"),
+    ],
+)
+def test_records_that_no_shard_can_hold_are_left_out_and_named(tmp_path, use, ends):
+    refused = Outcome("a dog\0 \ud83d", (), (Rejection("input", "nul"),))
+    odd = Outcome("a cat", (Rewrite("x\ud83d", "the cat"),))
+    directory = tmp_path / "cache"
+    held_by_the_journal(directory, refused, odd)
+    for look in ("info", "verify"):
+        assert "journal-000001: 2 records left out, such as" in "\n".join(run_quietly(look, directory))
+    (sentence,) = [line for line in use(directory) if "left out" in line]
+    assert "2 records left out, such as 'a dog\\x00 \\ud83d'; 'a cat'" in sentence
+    assert {record.caption: record for record in records(directory)} == {name: EXPECTED[name] for name in OLD[:7]}
+    assert verify_cache(directory, progress=False) == ([], [] if ends else [UNFINISHED])
+    assert not list(directory.glob("journal-*"))
+    assert build(directory, OLD[:7]).made == 0
+    assert verify_cache(directory, progress=False) == ([], [])
+
+
+@pytest.mark.parametrize("use", [lambda place: build(place, OLD), repair_cache, compile_cache])
+def test_a_journal_of_nothing_but_such_a_record_is_empty(tmp_path, use):
+    directory = tmp_path / "cache"
+    with CacheWriter(directory, Config.of(ShoutAugmenter(), 0, 2)) as writer:
+        writer.add(EXPECTED[OLD[0]])
+    path = directory / "journal-000000"
+    (origin,) = read_journal(path).origins
+    path.unlink()
+    journal = Journal(path, origin)
+    journal.append(Outcome("word " * 900 + "\ud83d", ()))
+    journal.close()
+    use(directory)
+    assert build(directory, OLD).cache.captions == len(OLD)
+    assert {record.caption for record in records(directory)} == set(OLD)
+    assert verify_cache(directory, progress=False) == ([], [])
+
+
+def run_quietly(action, directory):
+    """The lines that ``laclip-aug cache`` prints."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert main(["cache", action, str(directory)]) == 0
+    return out.getvalue().splitlines()
 
 
 def test_records_of_other_keys_are_not_found(tmp_path):

@@ -2,19 +2,23 @@
 
 import gzip
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from laclip_aug.augmenter import Rejection, Rewrite
+from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.cache.browse import find, records
 from laclip_aug.cache.filter import filter_cache
 from laclip_aug.cache.format import read_manifest
-from laclip_aug.cache.ingest import import_cache
+from laclip_aug.cache.ingest import import_cache, import_config
+from laclip_aug.cache.journal import Journal, read_journal
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.verify import verify_cache
+from laclip_aug.cache.writer import CacheWriter
+from laclip_aug.cli import main
 from laclip_aug.errors import CacheMismatchError, ConfigurationError, InputError
 from laclip_aug.exchange.export import export
 from laclip_aug.exchange.imports import ImportForm
@@ -164,6 +168,44 @@ def test_missing_cells_never_become_texts(tmp_path):
     assert report.input.rejections == {"missing": 1}
     assert find(tmp_path / "cache", "nan").rejections == (Rejection("input", "missing"),)
     assert find(tmp_path / "cache", "a dog").rejections == (Rejection("rewrite", "missing"),)
+
+
+def test_a_source_that_is_no_unicode_text_is_written_with_its_escape(tmp_path, capsys):
+    source = jsonl(
+        tmp_path / "in.jsonl",
+        {"caption": "a dog", "rewrites": [{"source": "x\ud83d", "text": "the dog"}]},
+        {"caption": "a cat\0 \ud83d", "rewrites": [{"source": "x\ud83d", "text": "the cat"}]},
+    )
+    command = ["cache", "import", str(source), "--cache", str(tmp_path / "cache")]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "alignment, x\\ud83d: 2 rows" in said and "rewrites, x\\ud83d: 1" in said
+    assert "refused, not-unicode: 1, for example 'a cat\\x00 \\ud83d'" in said
+    cache = CaptionCache(tmp_path / "cache")
+    assert cache.sources == ("x\\ud83d",) and len(cache) == 1
+    assert cache.get("a dog") == (Rewrite("x\\ud83d", "the dog"),)
+    assert main(command) == 0  # and the file may grow
+    assert main(["cache", "info", str(tmp_path / "cache")]) == 0
+    assert "sources: x\\ud83d; texts" in capsys.readouterr().out
+
+
+def test_an_import_that_such_a_source_stopped_goes_on(tmp_path):
+    """What earlier releases left: the manifest and the journal have the name as it came."""
+    rows = [{"caption": name, "rewrites": [{"source": "x\ud83d", "text": f"the {name}"}]} for name in ("dog", "cat")]
+    source, cache = jsonl(tmp_path / "in.jsonl", *rows), tmp_path / "cache"
+    new = import_config("columns", ["x\ud83d"])
+    old = replace(new, sources=("x\ud83d",))
+    with CacheWriter(cache, old) as writer:
+        writer.add(Outcome("cow", ()))
+    journal = Journal(cache / "journal-000000", read_journal(cache / "journal-000000").origins[0])
+    journal.append(Outcome("dog", (Rewrite("x\ud83d", "the dog"),)))
+    journal.close()
+    report = import_cache(source, cache, ImportForm())
+    assert (report.recovered, report.made) == (1, 2)
+    assert "1 records left out, such as 'dog'" in report.lines()[0]
+    assert CaptionCache(cache).get("dog") == (Rewrite("x\\ud83d", "the dog"),)
+    assert read_manifest(cache).configs == [new]
+    assert verify_cache(cache) == ([], [])
 
 
 def test_samples_of_a_tar_as_rows(tmp_path):
