@@ -7,11 +7,12 @@ cannot shift a row onto another caption's rewrites.
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+from laclip_aug.quality.normal import normal_form
 
 KEY_BYTES = 16
 
@@ -22,9 +23,7 @@ def normalise(caption: str) -> str:
     ``"a  dog\\n"`` and ``"a dog"`` are one caption; ``"A dog"`` and ``"a dog"`` are two. Applied twice, it
     changes nothing.
     """
-    if not caption.isascii():
-        caption = unicodedata.normalize("NFC", caption)
-    return " ".join(caption.split())
+    return " ".join(normal_form("NFC", caption).split())
 
 
 def key_of(normalised: str) -> bytes:

@@ -7,10 +7,10 @@ attributes are therefore read off by rule, for English captions, and compared as
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 
 from laclip_aug.quality.letters import run
+from laclip_aug.quality.normal import normal_form
 
 _COLOURS: dict[str, str] = {
     **{
@@ -118,7 +118,7 @@ def attributes(text: str) -> Attributes:
     ``attributes("Two grey cats, no dog")`` is ``Attributes({"gray"}, {"2"}, True)``. "one" counts as an article, unless
     it is part of a larger number. Numbers in words and in digits are the same: "twenty-five", "25"; "2 million".
     """
-    words = _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+    words = _WORD.findall(normal_form("NFKC", text).lower())
     colours, numbers, loose, negated = set(), set(), set(), False
     at = 0
     while at < len(words):

@@ -15,6 +15,7 @@ from functools import cached_property, lru_cache
 
 from laclip_aug.quality.attributes import Attributes, attributes
 from laclip_aug.quality.context import CLIP, TextContext
+from laclip_aug.quality.normal import normal_form
 
 TEXT_REASONS: dict[str, str] = {
     "empty": "nothing is left of the text",
@@ -76,7 +77,7 @@ def folded(text: str) -> str:
     >>> folded("A dog's  «Life»!")
     'a dog s life'
     """
-    plain = unicodedata.normalize("NFKC", text).casefold()
+    plain = normal_form("NFKC", text).casefold()
     return " ".join("".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in plain).split())
 
 

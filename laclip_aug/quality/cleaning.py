@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 
+from laclip_aug.quality.normal import in_order
+
 
 def as_clip_reads(text: str) -> str:
     """``text`` repaired and unescaped as open_clip's tokenizers do it: mojibake mended, HTML escapes resolved twice.
@@ -17,7 +19,7 @@ def as_clip_reads(text: str) -> str:
         return text.strip()  # nothing to repair
     from ftfy import fix_text  # comes with open_clip
 
-    return html.unescape(html.unescape(fix_text(text))).strip()
+    return html.unescape(html.unescape(fix_text(in_order(text)))).strip()
 
 
 def is_nothing(caption: str) -> bool:

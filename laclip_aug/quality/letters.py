@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from laclip_aug.quality.normal import normal_form
+
 RULE = 2
 """Version of what words are, to be raised with any change; part of what gates and folded builds are known by."""
 _FIRST = 0x300  # no mark comes before
@@ -43,7 +45,7 @@ def composed(text: str) -> str:
     True
     """
     plain = text.casefold()
-    return plain if plain.isascii() else unicodedata.normalize("NFC", plain)
+    return normal_form("NFC", plain)
 
 
 def runs_of(text: str) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from laclip_aug.quality.checks import UNSPACED, folded
 from laclip_aug.quality.content import content
+from laclip_aug.quality.normal import normal_form
 from laclip_aug.quality.stems import sense
 
 _SOME, _MANY = 3, 5
@@ -44,7 +44,7 @@ def unrelated(caption: str, text: str) -> bool:
     shared = senses(caption) & senses(text)
     if not fits(caption, text) or len(shared) != 1 or len(senses(caption)) < _SOME:
         return not fits(caption, text)
-    return len(text.split()) > _MANY and not _KNOWN_SCRIPT.match(unicodedata.normalize("NFKC", next(iter(shared))))
+    return len(text.split()) > _MANY and not _KNOWN_SCRIPT.match(normal_form("NFKC", next(iter(shared))))
 
 
 def speaks(caption: str, text: str) -> bool:
