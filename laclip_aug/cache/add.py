@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -11,8 +12,9 @@ from pathlib import Path
 
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rejection
 from laclip_aug.cache.browse import records, snapshot
-from laclip_aug.cache.build import CHUNK, MAX_CAPTION_CHARS, BuildReport, Run
+from laclip_aug.cache.build import CHUNK, BuildReport, Run
 from laclip_aug.cache.config import ADDED, Config
+from laclip_aug.cache.format import INPUT_SOURCE
 from laclip_aug.cache.keys import normalise
 from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.errors import ConfigurationError
@@ -27,12 +29,12 @@ def add_texts(
     *,
     n: int | None = None,
     seed: int | None = None,
-    max_caption_chars: int = MAX_CAPTION_CHARS,
     progress: bool | None = None,
 ) -> BuildReport:
     """Write the cache in ``directory`` to ``out`` with ``augmenter``'s texts beside its own.
 
-    Killed, the same call goes on. Captions that fail are not in ``out``, and the next call asks for them again.
+    Killed, the same call goes on. Captions that fail are not in ``out``, and the next call asks for them again. Records
+    of captions that no augmenter should see are written as they are; how long these may be, the cache's build was told.
 
     Args:
         n: new texts per caption; default one for each of the augmenter's sources.
@@ -66,7 +68,7 @@ def add_texts(
         )
     with CacheWriter(out, joined_config(base, added), provenance=augmenter.provenance()) as writer:
         writer.manifest.inputs.update(now.manifest.inputs)
-        run = Run(writer, InputLog(bytes_total=1), max_caption_chars, progress)
+        run = Run(writer, InputLog(bytes_total=1), sys.maxsize, progress)
         total, held = max(1, now.counts.captions), dict[str, Outcome]()
         run.log.position = lambda: 0
 
@@ -75,10 +77,17 @@ def add_texts(
             while slab := list(islice(source, CHUNK)):
                 run.log.rows += len(slab)
                 run.log.bytes_before = run.log.rows / total  # type: ignore[assignment]  # a fraction of one
-                for record, caption in zip(slab, run.fit([record.caption for record in slab]), strict=True):
-                    if caption is not None:
-                        held[caption] = record
-                        yield caption
+                for record, new in zip(slab, writer.new_records(slab), strict=True):
+                    if reason := _refused(record) or run.unfit(record.caption):
+                        run.log.reject(reason, repr(record.caption[:60]))
+                        if new:
+                            writer.add(record)
+                    elif new:
+                        run.pending.add(record.caption)
+                        held[record.caption] = record
+                        yield record.caption
+                    else:
+                        run.report.repeated += 1
 
         def joined() -> Iterator[Outcome]:
             for outcome in augmenter.outcomes(asked(), n, added.seed):
@@ -102,6 +111,12 @@ def joined_config(base: Config, added: Config) -> Config:
         sources=(*base.sources, *added.sources),
         describe={**base.describe, "sources": [*base.sources, *added.sources], ADDED: added.describe},
     )
+
+
+def _refused(record: Outcome) -> str | None:
+    """The reason if the cache's build found the caption too long."""
+    found = any((r.source, r.reason) == (INPUT_SOURCE, "too-long") for r in record.rejections)
+    return "too-long" if found else None
 
 
 def _joined(before: Outcome, new: Outcome) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -52,7 +53,9 @@ def import_cache(
         yield from opened.records
 
     config = import_config(opened.form, opened.sources, opened.image_key)
-    return store_records(audited(), directory, config, opened.log, opened.files)
+    # an export is of a cache whose build was told how long a caption may be
+    longest = sys.maxsize if opened.form == "export" else MAX_CAPTION_CHARS
+    return store_records(audited(), directory, config, opened.log, opened.files, max_caption_chars=longest)
 
 
 def import_config(form: str, sources: Sequence[str], image_key: str | None = None) -> Config:

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from shouting import ShoutAugmenter
 
-from laclip_aug.augmenter import Outcome
+from laclip_aug.augmenter import Outcome, Rewrite
 from laclip_aug.cache.add import add_texts
 from laclip_aug.cache.browse import records
 from laclip_aug.cache.build import build_cache
+from laclip_aug.cache.config import Config
 from laclip_aug.cache.estimate import estimate
 from laclip_aug.cache.filter import filter_cache
 from laclip_aug.cache.format import read_manifest
@@ -26,6 +27,7 @@ from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.merge import merge_caches
 from laclip_aug.cache.part import Part
 from laclip_aug.cache.verify import verify_cache
+from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.cli import main
 from laclip_aug.eda import EDAAugmenter
 from laclip_aug.errors import CacheMismatchError, ConfigurationError, LaclipError
@@ -196,6 +198,37 @@ def test_only_the_new_strategy_is_made(tmp_path: Path) -> None:
     filter_cache(tmp_path / "new", tmp_path / "filtered", "novelty>=0", progress=False)
     kept = content(tmp_path / "filtered")
     assert all(kept[caption].rewrites == record.rewrites for caption, record in after.items())
+
+
+def test_captions_of_any_length_keep_what_was_made_of_them(tmp_path: Path) -> None:
+    """How long a caption may be is said to the build; a cache that holds one is not asked again."""
+    long, longer = ("A large dog walks in the park. " * times for times in (200, 700))  # 6,200 and 21,700 characters
+    captions = [long.strip(), longer.strip(), "&nbsp;", "a kite"]
+    inputs = table(tmp_path / "in.txt", captions)
+    build_cache(inputs, tmp_path / "old", ShoutAugmenter(), max_caption_chars=20_000, progress=False)
+    report = add_texts(tmp_path / "old", tmp_path / "new", EDAAugmenter(), n=1, progress=False)
+    assert (report.made, report.cache.captions) == (2, 4)
+    assert report.input.rejections == {"too-long": 1, "empty": 1}  # as the build found them
+    before, after = content(tmp_path / "old"), content(tmp_path / "new")
+    for caption in (captions[0], captions[3]):
+        assert len(before[caption].rewrites) == 2
+        assert after[caption].rewrites[:2] == before[caption].rewrites
+        assert [rewrite.source for rewrite in after[caption].rewrites[2:]] == ["eda"]
+    for caption in captions[1:3]:
+        assert after[caption] == before[caption]
+    again = add_texts(tmp_path / "old", tmp_path / "new", EDAAugmenter(), n=1, progress=False)
+    assert (again.made, again.repeated) == (0, 2)
+    assert verify_cache(tmp_path / "new", progress=False) == ([], [])
+
+
+def test_what_the_augmenter_may_not_see_stays_as_it_is(tmp_path: Path) -> None:
+    """Rules of what says nothing may have grown since a cache was made."""
+    kept = Outcome("&nbsp;", (Rewrite("loud", "A SPACE"),), tokens=3)
+    with CacheWriter(tmp_path / "old", Config.of(ShoutAugmenter(), 0, 2)) as writer:
+        writer.add(kept)
+        writer.finish()
+    add_texts(tmp_path / "old", tmp_path / "new", EDAAugmenter(), progress=False)
+    assert list(records(tmp_path / "new")) == [kept]
 
 
 def test_a_new_text_that_is_there_already_is_a_duplicate(tmp_path: Path) -> None:

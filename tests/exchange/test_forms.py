@@ -11,6 +11,7 @@ import pytest
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.cache.browse import find, records
+from laclip_aug.cache.build import build_cache
 from laclip_aug.cache.filter import filter_cache
 from laclip_aug.cache.format import read_manifest
 from laclip_aug.cache.ingest import import_cache, import_config
@@ -19,6 +20,7 @@ from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.verify import verify_cache
 from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.cli import main
+from laclip_aug.eda import EDAAugmenter
 from laclip_aug.errors import CacheMismatchError, ConfigurationError, InputError
 from laclip_aug.exchange.export import export
 from laclip_aug.exchange.imports import ImportForm
@@ -367,6 +369,21 @@ def test_an_export_that_cannot_be_read_says_so(tmp_path, rows):
     (tmp_path / "in.csv.gz").write_bytes(gzip.compress(before)[:-8])
     with pytest.raises(InputError, match="cannot be read"):
         import_cache(tmp_path / "in.csv.gz", tmp_path / "cache", ImportForm())
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet", "out.csv"])
+def test_export_and_import_keep_captions_of_any_length(tmp_path, name):
+    """The build was told how long a caption may be; what it recorded without a text stays so."""
+    long, longer = ("A dog walks in the park. " * times for times in (200, 900))  # 5,000 and 22,500 characters
+    captions = [long.strip(), longer.strip(), "&nbsp;", "a\0b", "nan", "a kite"]
+    source = jsonl(tmp_path / "in.jsonl", *({"caption": caption} for caption in captions))
+    build_cache(source, tmp_path / "first", EDAAugmenter(), n=2, max_caption_chars=20_000)
+    export(records(tmp_path / "first"), tmp_path / name)
+    report = import_cache(tmp_path / name, tmp_path / "second", ImportForm())
+    first = list(records(tmp_path / "first"))
+    assert [len(record.rewrites) for record in first].count(2) == 2
+    assert list(records(tmp_path / "second")) == first
+    assert report.input.rejections == {"empty": 1, "nul": 1}
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
