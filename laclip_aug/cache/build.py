@@ -295,7 +295,6 @@ class Run:
     def _show(self, force: bool = False) -> None:
         fraction, run = self.log.fraction, self.report.run
         total = max(self.log.rows, round(self.log.rows / fraction)) if fraction else None
-        share = 1 if self.part is None else self.part.count
         # not below 0: a row of an import may hold several captions, and a part's are not spread evenly
-        done = max(0, self.log.rows - len(self.pending) * share)
+        done = max(0, self.log.rows - len(self.pending) * (1 if self.part is None else self.part.count))
         self.progress.show(done, total, self.report.made, run.tokens, run.acceptance, force)
