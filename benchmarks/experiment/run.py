@@ -51,6 +51,7 @@ CIFAR10 = {
 }
 NONE, EDA, BACK = ("none", ""), ("eda", "eda"), ("back-translation", "back-translation")
 HUMAN, LLM, UNGATED = ("laclip", "human"), ("laclip", "llm"), ("laclip", "ungated")
+VERDICTS = [("laclip", "verdicts"), ("laclip", "stricter")]
 ALL_TEXTS = [("laclip-mt", "human"), ("laclip-mt", "llm")]
 THREE = [0, 1, 2]
 
@@ -77,6 +78,8 @@ PARTS = {
     "one-text": Part([HUMAN, LLM], THREE, texts=1),
     "two-texts": Part([HUMAN, LLM], THREE, texts=2),
     "three-texts": Part([HUMAN, LLM], THREE, texts=3),
+    # the rewriter as it ships since it was tuned on verdicts
+    "verdicts": Part(VERDICTS, [0, 1, 2, 3, 4, 5], tests=(RETRIEVAL, PHOTOS)),
 }
 """In the order of what is learnt from them; a run that two parts share is made once."""
 
