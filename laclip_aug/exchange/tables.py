@@ -45,8 +45,12 @@ def csv_rows(file: str, choose: Choose, log: InputLog, separator: str | None = N
                 chunks = pd.read_csv(stream, sep=separator, chunksize=CSV_CHUNK, dtype=dict.fromkeys(columns, str))
             else:
                 chunks = [pd.read_csv(stream, sep=separator)]
-            row = 0
+            row = first = begun = read = size = 0
+            position = log.position
+            # the stream is a chunk ahead of the rows that are given
+            log.position = lambda: begun + (read - begun) * (row - first) // max(1, size)
             for chunk in chunks:
+                first, begun, read, size = row, read, position(), len(chunk)
                 for values in zip(*(chunk[column].tolist() for column in columns), strict=True):
                     row += 1
                     log.rows += 1

@@ -215,6 +215,25 @@ def test_names_of_inputs(tmp_path, monkeypatch):
         CaptionInput(["1.txt"], InputOptions(format="txt"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "rows"), [("csv", 3_000), ("csv", 40_000), ("csv.gz", 3_000), ("parquet", 40_000), ("jsonl", 40_000)]
+)
+def test_a_total_reckoned_from_what_was_read_is_that_of_the_rows(tmp_path, kind, rows):
+    """A table is read in pieces of many rows, and these by buffers of 256 KiB: what was read is not yet given."""
+    import pandas as pd
+
+    table = pd.DataFrame({"title": [f"a dog runs along beach number {row}" for row in range(rows)]})
+    file = str(tmp_path / f"captions.{kind}")
+    if kind == "jsonl":
+        table.to_json(file, orient="records", lines=True)
+    else:
+        table.to_parquet(file) if kind == "parquet" else table.to_csv(file, index=False)
+    source = CaptionInput([file])
+    for given, _ in enumerate(source, 1):
+        if given % 500 == 0:
+            assert given / source.log.fraction == pytest.approx(rows, rel=0.3)
+
+
 def test_progress_knows_how_far_it_is(tmp_path):
     for name in ("1.txt", "2.txt"):
         (tmp_path / name).write_text("a dog\n" * 50)
