@@ -38,7 +38,8 @@ import torch
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from laclip_aug.openclip import LoadedModel, add_model_config, load_model
+from laclip_aug.models import load_model
+from laclip_aug.openclip import LoadedModel, add_model_config
 
 SIZE = 32
 COLOURS = {

@@ -10,12 +10,9 @@ version has them with the parameters that the hook relies on.
 from __future__ import annotations
 
 import inspect
-import io
 import json
 import re
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -23,8 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from laclip_aug.checkpoints import as_words, numbers_of_numpy, options_beside
-from laclip_aug.errors import ConfigurationError, UnknownNameError, UnsupportedOpenClipError
+from laclip_aug.checkpoints import numbers_of_numpy
+from laclip_aug.errors import ConfigurationError, UnsupportedOpenClipError
 
 SUPPORTED = ((2, 29), (4, 3))
 """The first version that is known to work, and the first that is not. Of 4.2 a development version was tested.
@@ -140,17 +137,6 @@ def run_trainer(arguments: Sequence[str]) -> Any:
     return _MAIN.get()(list(arguments))
 
 
-def ask_parser(arguments: Sequence[str]) -> tuple[bool, str]:
-    """Whether the trainer's own parser takes ``arguments``, and what it says: its help, if they ask for it."""
-    said = io.StringIO()
-    with redirect_stdout(said), redirect_stderr(said):
-        try:
-            PARSE_ARGS.get()(list(arguments))
-        except (SystemExit, ValueError, SyntaxError) as error:
-            return False, said.getvalue() or str(error)
-    return True, said.getvalue()
-
-
 def add_model_config(path: Path) -> None:
     """Make the model that a JSON file of open_clip's form describes known under the file's name without ``.json``.
 
@@ -172,26 +158,19 @@ def model_config(name: str) -> dict[str, Any]:
     return dict(_module("open_clip").get_model_config(name) or {})
 
 
-def load_tokenizer(name: str, context_length: int | None = None) -> Any:
-    """The tokenizer of a model: ``NAME``, the ``.json`` of a configuration, ``hf-hub:REPO`` or ``local-dir:DIR``.
+def model_names() -> list[str]:
+    """The models that open_clip knows by name."""
+    return list(_module("open_clip").list_models())
 
-    Raises:
-        UnknownNameError: open_clip has no such model; suggests the nearest.
-        ConfigurationError: the tokenizer cannot be loaded.
-    """
-    library = _module("open_clip")
-    if name.endswith(".json"):
-        add_model_config(Path(name))
-        name = Path(name).stem
-    if ":" not in name and library.get_model_config(name) is None:
-        raise UnknownNameError("model of open_clip", name, library.list_models())
-    try:
-        return library.get_tokenizer(name, context_length=context_length)
-    except Exception as error:  # whatever the reading of a tokenizer's files raises
-        raise ConfigurationError(
-            f"the tokenizer of {name!r} cannot be loaded ({str(error).splitlines()[0] if str(error) else error!r}); if "
-            "it is on the Hugging Face hub, make the hub reachable once, and it stays on disk"
-        ) from error
+
+def tokenizer(name: str, context_length: int | None = None) -> Any:
+    """open_clip's tokenizer of a model."""
+    return _module("open_clip").get_tokenizer(name, context_length=context_length)
+
+
+def pretrained_config(name: str, tag: str) -> dict[str, Any]:
+    """What open_clip says of a model's weights of this tag, such as their preprocessing; empty if it has none."""
+    return dict(_module("open_clip").get_pretrained_cfg(name, tag))
 
 
 def merges_file() -> Path:
@@ -218,44 +197,13 @@ class LoadedModel:
     tokenize: Callable[..., Any]
 
 
-def trained_options(weights: str) -> dict[str, Any]:
-    """The options that made a checkpoint's model, if it is in its run's folder; a tag's preprocessing among them.
-
-    Raises:
-        ConfigurationError: the run's ``params.txt`` cannot be read.
-    """
-    found = options_beside(weights)
-    name, start = found.pop("model", ""), found.pop("pretrained", "")
-    tag = _module("open_clip").get_pretrained_cfg(name.replace("/", "-"), str(start)) if start else {}
-    given = {f"image_{part}": tag.get(part) for part in ("mean", "std", "interpolation", "resize_mode")}
-    return {option: value for option, value in given.items() if value} | found
-
-
-def load_model(name: str, pretrained: str = "", precision: str = "fp32", device: str = "cpu") -> LoadedModel:
-    """The model ``name`` with the weights of a tag or a file, or ``hf-hub:REPO`` or ``local-dir:DIR``, which have both.
-
-    A checkpoint in its run's folder is made with its ``trained_options``, and standard error says so. Files are read
-    without running code that is in them (``weights_only``).
-
-    Raises:
-        ConfigurationError: open_clip has no such model, or its weights cannot be loaded.
-    """
-    given = f"{name}:{pretrained}".rstrip(":")
-    if options := trained_options(pretrained):
-        given += f" {as_words(options)}"
-        print(f"{given}: the options are of its training, by its run's params.txt", file=sys.stderr)
-    length = options.get("force_context_length")
-    options |= {"init_logit_bias": -10} if options.pop("siglip", False) else {}  # as the trainer has it
-    try:
-        make = _module("open_clip").create_model_and_transforms
-        with numbers_of_numpy():
-            made = make(name, pretrained=pretrained or None, precision=precision, device=device, **options)
-        return LoadedModel(made[0].eval(), made[2], _module("open_clip").get_tokenizer(name, context_length=length))
-    except Exception as error:  # whatever a model's constructor and the reading of its file raise
-        raise ConfigurationError(
-            f"open_clip cannot make {given!r} ({error}); give a model and weights as open_clip.list_pretrained() "
-            "lists them, a model and a file, or hf-hub:REPO"
-        ) from error
+def create_model(name: str, pretrained: str, precision: str, device: str, **options: Any) -> LoadedModel:
+    """A model of open_clip by its name, with the weights of a tag or a file, if ``pretrained`` is one."""
+    library = _module("open_clip")
+    make, length = library.create_model_and_transforms, options.get("force_context_length")
+    with numbers_of_numpy():
+        made = make(name, pretrained=pretrained or None, precision=precision, device=device, **options)
+    return LoadedModel(made[0].eval(), made[2], library.get_tokenizer(name, context_length=length))
 
 
 def make_clip(embed_dim: int, vision: dict[str, Any], text: dict[str, Any], **options: Any) -> LoadedModel:

@@ -17,13 +17,14 @@ MODULES = sorted(ROOT.rglob("*.py"))
 DOTTED = re.compile(r"(open_clip_train|open_clip\.|llama_cpp\.)[\w.]*")
 
 _GROUND = {"errors", "seeding", "version"}
-_FIRST = _GROUND | {"augmenter", "checkpoints", "openclip"}
+_FIRST = _GROUND | {"augmenter", "checkpoints", "openclip", "models"}
 _SECOND = _FIRST | {"quality", "generation"}
 _THIRD = _SECOND | {"exchange", "rewrite", "eda", "backtranslation", "sentences"}
 MAY_IMPORT = {
     **{room: set[str]() for room in _GROUND},
     **dict.fromkeys(("augmenter", "checkpoints"), _GROUND),
     "openclip": _GROUND | {"checkpoints"},
+    "models": _GROUND | {"checkpoints", "openclip"},
     **dict.fromkeys(("quality", "generation"), _FIRST),
     **dict.fromkeys(("exchange", "rewrite", "eda", "backtranslation", "sentences"), _SECOND),
     # the store takes any augmenter, and knows no kind of one

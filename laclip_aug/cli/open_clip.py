@@ -9,9 +9,11 @@ Or as a module:   torchrun --nproc-per-node 8 -m laclip_aug.cli.open_clip train 
 from __future__ import annotations
 
 import argparse
+import io
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from laclip_aug.errors import ConfigurationError, LaclipError, UnknownNameError
@@ -50,14 +52,26 @@ def check_line(arguments: Sequence[str]) -> None:
     Raises:
         ConfigurationError: an option is wrong, ours or open_clip's.
     """
-    from laclip_aug import openclip
     from laclip_aug.training import parser
 
     _, rest = parser.parse(arguments)
-    fine, said = openclip.ask_parser(_model_parser().parse_known_args(rest)[1])
+    fine, said = _ask_trainer(_model_parser().parse_known_args(rest)[1])
     if not fine:
         why = (said.strip() or "it does not say why").splitlines()[-1].split("error: ", 1)[-1]
         raise ConfigurationError(f"open_clip's trainer refuses this line: {why}; see open_clip train --help")
+
+
+def _ask_trainer(arguments: Sequence[str]) -> tuple[bool, str]:
+    """Whether the trainer's own parser takes ``arguments``, and what it says: its help, if they ask for it."""
+    from laclip_aug import openclip
+
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said):
+        try:
+            openclip.PARSE_ARGS.get()(list(arguments))
+        except (SystemExit, ValueError, SyntaxError) as error:
+            return False, said.getvalue() or str(error)
+    return True, said.getvalue()
 
 
 def _model_parser() -> argparse.ArgumentParser:
@@ -78,10 +92,8 @@ def _train(arguments: list[str]) -> int:
     program, sys.argv[0] = sys.argv[0], f"{_PROGRAM} train"  # what the trainer's parser calls itself
     try:
         if "-h" in arguments or "--help" in arguments:
-            from laclip_aug import openclip
-
             parser.add_arguments(model)
-            print(f"{openclip.ask_parser(['--help'])[1]}\n{model.format_help()}")
+            print(f"{_ask_trainer(['--help'])[1]}\n{model.format_help()}")
             return 0
         chosen, rest = parser.parse(arguments)
         own, rest = model.parse_known_args(rest)

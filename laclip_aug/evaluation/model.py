@@ -22,6 +22,7 @@ from laclip_aug import openclip
 from laclip_aug.checkpoints import as_words
 from laclip_aug.errors import ConfigurationError, ModelError
 from laclip_aug.evaluation.paper import PAPER, load_paper_model
+from laclip_aug.models import load_model, trained_options
 
 PRECISIONS = ("fp32", "amp", "amp_bf16")
 TEMPLATE_SETS = ("openai", "simple")
@@ -73,7 +74,7 @@ class Model:
         if self.name.startswith("local-dir:"):
             folder = Path(self.name.removeprefix("local-dir:"))
             found["weights"] = f"sha256:{_hash_of(sorted(file for file in folder.glob('*') if file.is_file()))}"
-        if self.name != PAPER and (options := openclip.trained_options(self.pretrained)):
+        if self.name != PAPER and (options := trained_options(self.pretrained)):
             found["options"] = as_words(options)
         if self.config is not None:
             found["config"] = f"sha256:{_hash_of([self.config])}"
@@ -98,7 +99,7 @@ class Model:
             return found
         if self.config is not None:
             openclip.add_model_config(self.config)
-        return openclip.load_model(self.name, self.pretrained, self.precision, self._device)
+        return load_model(self.name, self.pretrained, self.precision, self._device)
 
     @cached_property
     def _device(self) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from laclip_aug.openclip import load_tokenizer
+from laclip_aug.models import load_tokenizer
 from laclip_aug.quality.cliptokens import clip_token_count
 
 _PROBES = ("a photo of a dog", "Two  DOGS' toys -- isn't it? (nr. 12,345)", "das Mädchen &amp; 狗在海滩 🐕", "")

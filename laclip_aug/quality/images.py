@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from laclip_aug import openclip
 from laclip_aug.errors import ConfigurationError
+from laclip_aug.models import load_model
 from laclip_aug.quality.signals import UNKNOWN, Signal, TextPair
 
 _PAIRS = 256
@@ -75,7 +75,7 @@ class ImageTextModel:
     def __init__(self, reference: str) -> None:
         own = reference.startswith(("hf-hub:", "local-dir:"))
         name, _, pretrained = (reference, "", "") if own else reference.partition(":")
-        self._loaded = openclip.load_model(name, pretrained)
+        self._loaded = load_model(name, pretrained)
 
     def encode_images(self, files: Sequence[bytes | None]) -> list[Any]:
         """The vector of each encoded image file; None where there is none, or it cannot be decoded."""

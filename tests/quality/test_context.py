@@ -63,7 +63,7 @@ def model_config(folder: Path, layout: str, length: int = 12) -> Path:
 def test_counts_are_the_tokenizers_own(tmp_path: Path, layout: str) -> None:
     path = model_config(tmp_path, layout)
     context = context_for(str(path))
-    from laclip_aug.openclip import load_tokenizer
+    from laclip_aug.models import load_tokenizer
 
     theirs = load_tokenizer(str(path))
     for text in TEXTS:
