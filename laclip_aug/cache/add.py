@@ -12,7 +12,8 @@ from pathlib import Path
 
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rejection
 from laclip_aug.cache.browse import records, snapshot
-from laclip_aug.cache.build import CHUNK, BuildReport, Run
+from laclip_aug.cache.build import CHUNK, Run
+from laclip_aug.cache.build_report import BuildReport
 from laclip_aug.cache.config import ADDED, Config
 from laclip_aug.cache.format import INPUT_SOURCE
 from laclip_aug.cache.keys import normalise

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rejection
 from laclip_aug.cache.browse import records
+from laclip_aug.cache.build_report import BuildReport
 from laclip_aug.cache.config import Config
 from laclip_aug.cache.encodable import encodable
 from laclip_aug.cache.folding import Folding, folded_config
-from laclip_aug.cache.format import INPUT_SOURCE, Counts
+from laclip_aug.cache.format import INPUT_SOURCE
 from laclip_aug.cache.keys import normalise
 from laclip_aug.cache.part import Part
 from laclip_aug.cache.progress import Progress
@@ -28,77 +27,6 @@ from laclip_aug.quality.cleaning import is_nothing
 
 MAX_CAPTION_CHARS = 4096
 CHUNK = 4096
-_EXAMPLES = 3
-
-
-@dataclass
-class BuildReport:
-    """What one run did (``made``, ``run``), and what the cache now holds (``cache``).
-
-    ``repeated`` counts input captions that were in the cache already, from an earlier run or further up in the input;
-    ``folded`` those that got the rewrites of a near-duplicate; ``elsewhere`` rows of other parts of a divided build;
-    ``failed`` counts by reason the captions of which nothing was stored, since they were not at fault; the next run
-    asks for them again. ``recovered`` and ``dropped_bytes`` tell what the journal of a killed run held,
-    ``damage`` what was wrong with it, ``left_out`` which records in it no shard can hold.
-    """
-
-    made: int = 0
-    repeated: int = 0
-    folded: int = 0
-    elsewhere: int = 0
-    seconds: float = 0.0
-    recovered: int = 0
-    dropped_bytes: int = 0
-    damage: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    failed: Counter[str] = field(default_factory=Counter)
-    failed_examples: dict[str, list[str]] = field(default_factory=dict)
-    run: Counts = field(default_factory=Counts)
-    cache: Counts = field(default_factory=Counts)
-    input: InputLog = field(default_factory=InputLog)
-
-    def fail(self, outcome: Outcome) -> None:
-        """Count an outcome that is no result, and name the first few captions of each reason."""
-        self.failed[outcome.failed] += 1
-        examples = self.failed_examples.setdefault(outcome.failed, [])
-        if len(examples) < _EXAMPLES:
-            examples.append(repr(outcome.caption[:60]))
-
-    def lines(self) -> list[str]:
-        """The report for people, one statement a line."""
-        run, cache = self.run, self.cache
-        out = [*(f"{sentence}; they are made again" for sentence in self.damage), *self.left_out]
-        if self.recovered or self.dropped_bytes:
-            out.append(
-                f"recovered from a killed run: {self.recovered} captions; torn end: {self.dropped_bytes} bytes dropped"
-            )
-        for reason, number in self.failed.most_common():
-            out.append(
-                f"failed, {reason}: {number} captions, for example {'; '.join(self.failed_examples[reason])}; nothing "
-                "is stored of them: run the same command again to ask for them again"
-            )
-        rate = self.made / max(self.seconds, 1e-9)
-        folded = f"{self.folded} folded onto a near-duplicate, " if self.folded else ""
-        out.append(
-            f"read {self.input.rows} rows: {self.made} captions made, {folded}{self.repeated} repeated or made before, "
-            f"{sum(self.input.rejections.values())} refused"
-        )
-        if self.elsewhere:
-            out.append(f"  {self.elsewhere} rows are of other shards")
-        out += [f"  {line}" for line in (*self.input.lines(), *self.input.audit)]
-        out.append(
-            f"this run: {self.seconds:.1f} s, {rate:.1f} captions/s, "
-            f"{run.tokens / max(self.seconds, 1e-9):.0f} tokens/s, {run.acceptance:.1%} of attempts accepted"
-        )
-        for source, number in cache.rewrites.items():
-            out.append(f"  rewrites, {source}: {number}")
-        for reason, number in sorted(cache.rejections.items(), key=lambda item: -item[1]):
-            out.append(f"  rejections, {reason}: {number}")
-        out.append(
-            f"the cache holds {cache.captions} captions; {cache.with_rewrites} of them "
-            f"({cache.with_rewrites / max(1, cache.captions):.1%}) have a rewrite"
-        )
-        return out
 
 
 def build_cache(

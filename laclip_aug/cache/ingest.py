@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from laclip_aug.augmenter import Outcome
-from laclip_aug.cache.build import CHUNK, MAX_CAPTION_CHARS, BuildReport, Run
+from laclip_aug.cache.build import CHUNK, MAX_CAPTION_CHARS, Run
+from laclip_aug.cache.build_report import BuildReport
 from laclip_aug.cache.config import KEYED_BY, Config
 from laclip_aug.cache.encodable import encodable
 from laclip_aug.cache.keys import normalise

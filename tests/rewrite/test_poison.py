@@ -8,7 +8,8 @@ import pytest
 
 from laclip_aug import create_augmenter
 from laclip_aug.cache.browse import find
-from laclip_aug.cache.build import BuildReport, build_cache
+from laclip_aug.cache.build import build_cache
+from laclip_aug.cache.build_report import BuildReport
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cli import main
 from laclip_aug.generation.backend import Sampling
