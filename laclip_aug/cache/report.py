@@ -6,27 +6,25 @@ Totals are exact. All else is measured on a random sample of the captions, with 
 from __future__ import annotations
 
 import math
-import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from laclip_aug.augmenter import Outcome, Told
+from laclip_aug.augmenter import Outcome
 from laclip_aug.cache.browse import sample, snapshot
 from laclip_aug.cache.config import Config, as_json
 from laclip_aug.cache.folding import leader_of
-from laclip_aug.cache.format import INPUT_SOURCE
+from laclip_aug.cache.sampled import Text, accepted_texts, examples_of, refused_texts, samples_of, shown
 from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.quality.cliptokens import clip_token_count
 from laclip_aug.quality.context import CLIP, recorded
 from laclip_aug.quality.gate import Gate, measured
-from laclip_aug.quality.signals import Signal, TextPair, create_signal, meaning_of, split_reference
+from laclip_aug.quality.signals import Signal, create_signal, meaning_of, split_reference
 from laclip_aug.quality.stems import FUNCTION_WORDS, stem, stems_of, words_of
-from laclip_aug.quality.wording import score
 
 SAMPLE = 5000
 ALWAYS = ("words", "novelty", "kept", "tfidf", "truth")
@@ -35,34 +33,7 @@ TOLD = {"likelihood": {"likelihood"}, "verdict": {"verdict"}, "sound": {"likelih
 """Signals of what its writer told of a text → what is to be known of accepted texts for them to be measured."""
 _BINS, _WIDTH = 40, 4
 _GRID = 30
-_SHOWN, _EXAMPLES, _WORDS = 10, 3, 20
-_CHARACTERS = 600
-
-
-@dataclass
-class Text:
-    """A text of the sample, with what is known of it; ``reason`` is empty if it was accepted.
-
-    ``recorded`` is the value for which a gate refused it.
-    """
-
-    caption: str
-    source: str
-    text: str
-    reason: str = ""
-    recorded: float | None = None
-    told: Told | None = None
-    values: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def pair(self) -> TextPair:
-        """As signals take it."""
-        return TextPair.recalled(self.caption, self.text, self.reason, self.recorded, told=self.told)
-
-    @property
-    def score(self) -> float:
-        """How faithful and how new it is, in one: what a build chooses by."""
-        return score(self.caption, self.text)
+_WORDS = 20
 
 
 def report_of(directory: str | Path, spec: str | None = None, count: int = SAMPLE, seed: int = 0) -> dict[str, Any]:
@@ -82,10 +53,11 @@ def report_of(directory: str | Path, spec: str | None = None, count: int = SAMPL
     now = snapshot(directory)
     gate = Gate(gate_spec(now.manifest.configs) if spec is None else spec)
     chosen = sample(directory, count, seed)
-    accepted = [Text(r.caption, t.source, t.text, told=t.told) for r in chosen for t in r.rewrites]
-    refused = _refused(chosen, {condition.name for condition in gate.conditions})
+    accepted = accepted_texts(chosen)
+    refused = refused_texts(chosen, {condition.name for condition in gate.conditions})
     signals, left_out = _signals(gate, accepted)
-    examples = _examples(chosen)
+    rejections = _rejections(chosen)
+    examples = examples_of(chosen, rejections)
     for reference, signal in signals.items():
         together = [*accepted, *refused, *(text for own in examples.values() for text in own)]
         for text, value in zip(together, measured(signal, [text.pair for text in together]), strict=True):
@@ -111,10 +83,10 @@ def report_of(directory: str | Path, spec: str | None = None, count: int = SAMPL
         "signals": {name: _distribution(name, gate, accepted, refused) for name in signals},
         "plane": _plane(accepted),
         "sources": _sources(accepted),
-        "rejections": _rejections(chosen),
+        "rejections": rejections,
         "words": _words(accepted),
-        "samples": _samples(accepted, seed),
-        "refused": {reason: [_shown(text) for text in own] for reason, own in examples.items()},
+        "samples": samples_of(accepted, seed),
+        "refused": {reason: [shown(text) for text in own] for reason, own in examples.items()},
     }
 
 
@@ -137,16 +109,6 @@ def _signals(gate: Gate, accepted: Sequence[Text]) -> tuple[dict[str, Signal], d
     signals = {reference: create_signal(reference) for reference in names} | gate.signals
     left_out = {name: f"needs {signal.needs}" for name, signal in signals.items() if signal.needs}
     return {name: signal for name, signal in signals.items() if name not in left_out}, left_out
-
-
-def _refused(records: Sequence[Outcome], names: set[str]) -> list[Text]:
-    """The texts that a gate refused."""
-    return [
-        Text(record.caption, r.source, r.text, r.reason, r.value, r.told)
-        for record in records
-        for r in record.rejections
-        if r.text and r.source != INPUT_SOURCE and (r.place is not None or r.reason in names)
-    ]
 
 
 def _lengths(captions: Sequence[str], accepted: Sequence[Text], configs: Sequence[Config]) -> dict[str, Any]:
@@ -254,46 +216,6 @@ def _new_words(text: str, other: str) -> set[str]:
     known = set(stems_of(other))
     found = (word for word in words_of(text) if word not in FUNCTION_WORDS and stem(word) not in known)
     return {word for word in found if len(word) > 1 or not word.isascii() or word.isdecimal()}  # no "s" of "man's"
-
-
-def _samples(accepted: Sequence[Text], seed: int) -> dict[str, list[dict[str, Any]]]:
-    """Texts of different captions: with the best score, least likely true, and at random."""
-    mixed = list(accepted)
-    random.Random(seed).shuffle(mixed)
-    return {
-        "best": _first(mixed, lambda text: -text.score),
-        "worst": _first(mixed, lambda text: text.values["truth"]),
-        "random": _first(mixed, lambda text: 0.0),
-    }
-
-
-def _first(texts: Sequence[Text], order: Callable[[Text], float]) -> list[dict[str, Any]]:
-    found: dict[str, Text] = {}
-    for text in sorted(texts, key=order):
-        found.setdefault(text.caption, text)
-        if len(found) == _SHOWN:
-            break
-    return [_shown(text) for text in found.values()]
-
-
-def _examples(records: Sequence[Outcome]) -> dict[str, list[Text]]:
-    """Refused texts of a few captions for each reason, the most frequent reason first."""
-    found: dict[str, dict[str, Text]] = {reason: {} for reason in _rejections(records)}
-    for record in records:
-        for r in record.rejections:
-            if r.source != INPUT_SOURCE and r.text and len(found[r.reason]) < _EXAMPLES:
-                text = Text(record.caption, r.source, r.text, r.reason, r.value, r.told)
-                found[r.reason].setdefault(record.caption, text)
-    return {reason: list(own.values()) for reason, own in found.items() if own}
-
-
-def _shown(text: Text) -> dict[str, Any]:
-    values = {name: None if math.isnan(value) else round(value, 3) for name, value in text.values.items()}
-    return {"caption": _cut(text.caption), "source": text.source, "text": _cut(text.text), "signals": values}
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _CHARACTERS else text[: _CHARACTERS - 1] + "…"
 
 
 def _rounded(values: Any) -> list[float]:
