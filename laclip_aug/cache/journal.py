@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from laclip_aug.augmenter import Outcome, Rejection, Rewrite, Told
-from laclip_aug.cache.encodable import is_encodable
+from laclip_aug.augmenter import Outcome
+from laclip_aug.cache.record import compact, decode, encode, unstorable
 from laclip_aug.errors import CacheCorruptError, CacheError
 from laclip_aug.exchange.files import disk_errors, sync_directory
 
@@ -34,7 +34,6 @@ _HEAD = struct.Struct("<4sIII")
 _CHECK = struct.Struct("<I")
 _FRAME = _HEAD.size + _CHECK.size
 _SYNC_SECONDS = 1.0
-_json = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps would make one each time
 
 
 @dataclass
@@ -105,7 +104,7 @@ def scan(data: bytes, name: str) -> Scan:
         if following is None:
             break
         payload = data[place + _FRAME : end]
-        if (caption := _unfit(payload)) is None:
+        if (caption := unstorable(payload)) is None:
             found.payloads.append(payload)
         else:
             unfit.append(caption)
@@ -117,13 +116,6 @@ def scan(data: bytes, name: str) -> Scan:
             "are no Unicode text"
         )
     return found
-
-
-def _unfit(payload: bytes) -> str | None:
-    """The caption of a record that no shard can hold, for a message."""
-    if b"\\ud" not in payload or not payload.startswith(b"[") or is_encodable(record := decode(payload)):
-        return None
-    return repr(record.caption[:60])
 
 
 class Journal:
@@ -152,7 +144,7 @@ class Journal:
                 os.ftruncate(self._file, found.end)
                 os.lseek(self._file, 0, os.SEEK_END)
             if found.origins[-1:] != [origin]:
-                self._append(_json(origin).encode("ascii"))
+                self._append(compact(origin))
             self.sync()
             with disk_errors(path):
                 sync_directory(path.parent)
@@ -264,35 +256,3 @@ def _captions(region: bytes) -> list[str]:
         except (ValueError, TypeError):
             continue
     return found
-
-
-def encode(record: Outcome) -> bytes:
-    """``record`` as compact JSON: [caption, [[source, text]...], [[source, reason, text]...], tokens].
-
-    What a gate refused is [source, reason, text, value, place]. Behind a text of which its writer told something stand
-    likelihood and verdict, null where not known; behind any other nothing, as in earlier versions. In a cache keyed by
-    images the image's key follows.
-    """
-    rewrites = [[r.source, r.text, *(r.told or ())] for r in record.rewrites]
-    rejections = [[r.source, r.reason, r.text, *_behind(r)] for r in record.rejections]
-    image = [record.image] if record.image else []
-    return _json([record.caption, rewrites, rejections, record.tokens, *image]).encode("ascii")
-
-
-def decode(payload: bytes) -> Outcome:
-    """The record that ``encode`` wrote."""
-    caption, rewrites, rejections, tokens, *image = json.loads(payload)
-    made = tuple(Rewrite(source, text, Told(*told) if told else None) for source, text, *told in rewrites)
-    return Outcome(caption, made, tuple(_refused(*r) for r in rejections), tokens, image=image[0] if image else "")
-
-
-def _behind(refused: Rejection) -> tuple[float | None, ...]:
-    if refused.place is None and refused.told is None:
-        return ()
-    return refused.value, refused.place, *(refused.told or ())
-
-
-def _refused(
-    source: str, reason: str, text: str, value: float | None = None, place: int | None = None, *told: float | None
-) -> Rejection:
-    return Rejection(source, reason, text, value, place, Told(*told) if told else None)

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite, Told
 from laclip_aug.cache.format import Shard, counted
-from laclip_aug.cache.journal import encode
 from laclip_aug.cache.keys import KEY_BYTES, record_key
+from laclip_aug.cache.record import encode
 from laclip_aug.errors import CacheCorruptError, CacheError
 from laclip_aug.exchange.files import replace_file
 

@@ -17,8 +17,8 @@ from laclip_aug.cache.build import build_cache
 from laclip_aug.cache.filter import filter_cache
 from laclip_aug.cache.format import read_manifest
 from laclip_aug.cache.ingest import import_cache
-from laclip_aug.cache.journal import decode, encode
 from laclip_aug.cache.lookup import CaptionCache
+from laclip_aug.cache.record import decode, encode
 from laclip_aug.cache.verify import verify_cache
 from laclip_aug.cli import main
 from laclip_aug.errors import CacheMismatchError, ConfigurationError

@@ -19,9 +19,9 @@ from laclip_aug.cache.config import Config
 from laclip_aug.cache.filter import filter_cache
 from laclip_aug.cache.folding import folded_onto
 from laclip_aug.cache.format import read_manifest
-from laclip_aug.cache.journal import decode, encode
 from laclip_aug.cache.merge import merge_caches
 from laclip_aug.cache.part import Part
+from laclip_aug.cache.record import decode, encode
 from laclip_aug.cache.repair import repair_cache
 from laclip_aug.cache.shards import read_shard, salvage, write_shard
 from laclip_aug.cache.verify import verify_cache
