@@ -15,7 +15,6 @@ from itertools import chain, islice, zip_longest
 from typing import Any
 
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from laclip_aug import openclip
 from laclip_aug.errors import ConfigurationError, UnsupportedOpenClipError
@@ -26,7 +25,7 @@ from laclip_aug.training.linked import Linked
 from laclip_aug.training.loader import TrainingLoader, VariableLength
 from laclip_aug.training.loss import MultiTextLoss
 from laclip_aug.training.options import TextAugOptions
-from laclip_aug.training.pairing import Handover, KeyedTransform, PromisingTransform, order_fault, transform_parameter
+from laclip_aug.training.pairing import pair
 from laclip_aug.training.refusals import refuse_batches, refuse_images, refuse_losses, refuse_resume
 from laclip_aug.training.rows import row_ids
 from laclip_aug.training.samplers import origin, sampler_for
@@ -127,12 +126,14 @@ class TextAugmentation:
                 provenance.warn_of_contexts(lookup, given["tokenizer"], args)
             provenance.check_ranks(self._origin["fingerprint"], args.world_size)
             shared, counts = SharedEpoch(given["epoch"]), DrawCounts(self.sampler.strategies, args.workers)
-            handover, linked = self._pair(dataset_fn, given), self._linked(args)
+            wants_pairs = self.options.linked or self.sampler.changes_texts
+            handover = pair(dataset_fn, given, bool(self.options.linked)) if wants_pairs else None
+            linked = self._linked(args)
             augmenting = AugmentingTokenizer(given["tokenizer"], self.sampler, shared, counts, handover, linked)
             given["tokenizer"] = augmenting
             info = dataset_fn(*call.args, **call.kwargs)
             self._look_into_cache(augmenting, info.dataloader, args)
-            variable = _variable_length(augmenting, args)
+            variable = VariableLength.asked_for(augmenting, args)
             return self._follow_epochs(info, shared, counts, linked, variable, args)
 
         return build
@@ -199,24 +200,6 @@ class TextAugmentation:
             **distributed,
         )
 
-    def _pair(self, dataset_fn: Callable[..., Any], given: dict[str, Any]) -> Handover | None:
-        """Let the transform in the loader's arguments tell the tokenizer which image it has, where the loader can."""
-        linked = bool(self.options.linked)
-        if self.sampler is None or not (linked or self.sampler.changes_texts):
-            return None
-        if fault := order_fault(dataset_fn, given):
-            if linked:
-                raise UnsupportedOpenClipError(
-                    f"linked augmentation needs a loader that reads an image right before its caption; of this one: "
-                    f"{fault}. Use CSV or webdataset files, or leave out --text-aug-linked"
-                )
-            if given["args"].rank == 0:
-                logging.info("text augmentation: images that share a caption share its texts in this loader: %s", fault)
-            return None
-        name, handover = str(transform_parameter(given)), Handover()
-        given[name] = (PromisingTransform if linked else KeyedTransform)(given[name], handover)
-        return handover
-
     def _linked(self, args: Namespace) -> Linked | None:
         return Linked(self.options.linked, self.options.seed, args.workers) if self.options.linked else None
 
@@ -228,12 +211,7 @@ class TextAugmentation:
         caches = tokenizer.sampler.caches
         captions = coverage.training_captions(getattr(loader, "dataset", None), args, self.options.seed)
         if args.rank == 0 or self.options.on_miss == "error":  # each process stops by itself; none is left waiting
-            said, count = "looking up the training captions", len(captions.texts)
-            for directory, (cache, sources) in zip(self.options.caches, caches, strict=True):
-                shown = tqdm(captions, said, count, disable=args.rank > 0, leave=False)
-                name = directory if len(caches) > 1 else ""
-                measured = coverage.measure(cache, sources, shown, captions.whole, name)
-                coverage.check(measured, captions, str(args.train_data), self.options)
+            coverage.check_caches(caches, captions, args, self.options)
         in_turns = chain.from_iterable(zip_longest(*(_texts(cache) for cache, _ in caches), fillvalue=""))
         tokenizer.learn(chain(islice(captions, coverage.SAMPLE_SIZE), in_turns))
 
@@ -283,11 +261,3 @@ class TextAugmentation:
 def _texts(lookup: Any) -> Iterable[str]:
     texts: Iterable[str] = lookup.texts()
     return texts
-
-
-def _variable_length(tokenizer: AugmentingTokenizer, args: Namespace) -> VariableLength | None:
-    """The form of the texts where the trainer asks for texts without padding, as open_clip 4 can."""
-    if getattr(args, "variable_text", False) is not True or tokenizer.pad_token_id is None:
-        return None
-    length, multiple = tokenizer.tokenizer.context_length, getattr(args, "text_pad_multiple", None) or 1  # type: ignore[attr-defined]
-    return VariableLength(tokenizer.sampler.num_texts, length, tokenizer.pad_token_id, multiple)

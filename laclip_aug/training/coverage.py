@@ -15,6 +15,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from tqdm import tqdm
+
 from laclip_aug.errors import CacheMissError, ConfigurationError, InputError
 from laclip_aug.exchange.addresses import is_address, scheme_of, through_a_pipe
 from laclip_aug.exchange.log import InputLog
@@ -84,6 +86,21 @@ def measure(
         elif len(missing) < 3:
             missing.append(caption)
     return Coverage(looked_up, found, rewrites, tuple(missing), whole, cache)
+
+
+def check_caches(
+    caches: Iterable[tuple[RewriteLookup, Collection[str]]],
+    captions: TrainingCaptions,
+    args: Any,
+    options: TextAugOptions,
+) -> None:
+    """:func:`check` each cache of ``options``, given as its lookup and the sources to train on; rank 0 shows a bar."""
+    said, count = "looking up the training captions", len(captions.texts)
+    for directory, (lookup, sources) in zip(options.caches, caches, strict=True):
+        shown = tqdm(captions, said, count, disable=args.rank > 0, leave=False)
+        name = directory if len(options.caches) > 1 else ""
+        measured = measure(lookup, sources, shown, captions.whole, name)
+        check(measured, captions, str(args.train_data), options)
 
 
 def check(coverage: Coverage, captions: TrainingCaptions, data: str, options: TextAugOptions) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from laclip_aug.errors import UnsupportedOpenClipError
-from laclip_aug.training.tokenizer import flatten_texts
+from laclip_aug.training.tokenizer import AugmentingTokenizer, flatten_texts
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,14 @@ class VariableLength:
     length: int
     pad_id: int
     multiple: int = 1
+
+    @classmethod
+    def asked_for(cls, tokenizer: AugmentingTokenizer, args: Any) -> VariableLength | None:
+        """The form of ``tokenizer``'s texts where the trainer's ``args`` ask for texts without padding."""
+        if getattr(args, "variable_text", False) is not True or tokenizer.pad_token_id is None:
+            return None
+        length, multiple = tokenizer.tokenizer.context_length, getattr(args, "text_pad_multiple", None) or 1  # type: ignore[attr-defined]
+        return cls(tokenizer.sampler.num_texts, length, tokenizer.pad_token_id, multiple)
 
     def apart(self, rows: Tensor) -> Tensor:
         """``[B, >= K*L]`` to ``[B, K, L]``."""

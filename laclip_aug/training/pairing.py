@@ -10,6 +10,7 @@ That order is no promise of open_clip's, so :func:`order_fault` tries each loade
 
 from __future__ import annotations
 
+import logging
 import random
 import tarfile
 from argparse import Namespace
@@ -113,6 +114,26 @@ class PromisingTransform(KeyedTransform):
 def transform_parameter(arguments: dict[str, Any]) -> str | None:
     """The name under which a loader's ``arguments`` have the image transform, if they do."""
     return next((name for name in arguments if name.startswith("preprocess")), None)
+
+
+def pair(dataset_fn: Callable[..., Any], arguments: dict[str, Any], linked: bool) -> Handover | None:
+    """Let the transform in a loader's ``arguments`` tell the tokenizer which image it has, where the loader can.
+
+    Raises:
+        UnsupportedOpenClipError: the loader cannot, and ``linked`` augmentation needs it.
+    """
+    if fault := order_fault(dataset_fn, arguments):
+        if linked:
+            raise UnsupportedOpenClipError(
+                f"linked augmentation needs a loader that reads an image right before its caption; of this one: "
+                f"{fault}. Use CSV or webdataset files, or leave out --text-aug-linked"
+            )
+        if arguments["args"].rank == 0:
+            logging.info("text augmentation: images that share a caption share its texts in this loader: %s", fault)
+        return None
+    name, handover = str(transform_parameter(arguments)), Handover()
+    arguments[name] = (PromisingTransform if linked else KeyedTransform)(arguments[name], handover)
+    return handover
 
 
 def order_fault(dataset_fn: Callable[..., Any], arguments: dict[str, Any]) -> str:
