@@ -19,6 +19,10 @@ class Sampling:
     max_new_tokens: int = 77
 
 
+Draws = tuple[tuple[int, float], ...]
+"""The tokens of a completion, its end included, each with the probability that it had of being drawn."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One completion to make.
@@ -32,6 +36,8 @@ class Job:
     ``verdict_words`` are two words, each one token, that a model learned to say its verdict of a text with: how much
     likelier it finds the first than the second where the text ends is told with the completion, and neither is said.
     Only the engines in this process heed them.
+    ``known`` are completions of the same prompt that were drawn before: they are not drawn again, and the others are as
+    likely, among themselves, as they are without it. Only the engines in this process heed it, too.
     ``seed`` keys the draws; ``tag`` comes back untouched.
     """
 
@@ -45,6 +51,7 @@ class Job:
     special: bool = False
     shares_body: bool = False
     verdict_words: tuple[str, str] | None = None
+    known: tuple[Draws, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,7 @@ class Completion:
     was; 0 where the backend does not tell it.
     ``verdict`` is the probability of the job's first word of verdict against the second, 0 to 1; None where it is not
     known: no words were given, the backend does not tell it, or the text was cut.
+    ``drawn`` is how it was drawn, to be told in the ``known`` of a later job; empty where the backend does not tell it.
     """
 
     job: Job
@@ -69,6 +77,7 @@ class Completion:
     tokens: int
     log_likelihood: float = field(default=0.0, compare=False)
     verdict: float | None = field(default=None, compare=False)
+    drawn: Draws = field(default=(), compare=False)
 
 
 def first_line(text: str) -> tuple[str, bool]:

@@ -8,7 +8,7 @@ import struct
 from typing import Any
 
 from laclip_aug import errors
-from laclip_aug.generation.backend import Completion, Job
+from laclip_aug.generation.backend import Completion, Draws, Job
 
 _LENGTH = struct.Struct("<I")
 _BLOCK = 1 << 16
@@ -66,25 +66,38 @@ def pack_job(job: Job) -> list[Any]:
         job.special,
         job.shares_body,
         job.verdict_words,
+        job.known,
     ]
 
 
 def unpack_job(fields: list[Any], tag: int) -> Job:
     """The job, with ``tag`` to know it by."""
-    prefix, lead, body, tail, seed, chat, special, shares_body, words = fields
+    prefix, lead, body, tail, seed, chat, special, shares_body, words, known = fields
     verdict_words = None if words is None else (words[0], words[1])
-    return Job(prefix, lead, body, tail, seed, tag, chat, special, shares_body, verdict_words)
+    draws = tuple(map(_draws, known))
+    return Job(prefix, lead, body, tail, seed, tag, chat, special, shares_body, verdict_words, draws)
 
 
 def pack_completion(completion: Completion) -> list[Any]:
     """A completion without its job."""
-    return [completion.text, completion.finish, completion.tokens, completion.log_likelihood, completion.verdict]
+    return [
+        completion.text,
+        completion.finish,
+        completion.tokens,
+        completion.log_likelihood,
+        completion.verdict,
+        completion.drawn,
+    ]
 
 
 def unpack_completion(fields: list[Any], job: Job) -> Completion:
     """The completion of ``job``."""
-    text, finish, tokens, log_likelihood, verdict = fields
-    return Completion(job, text, finish, tokens, log_likelihood, verdict)
+    text, finish, tokens, log_likelihood, verdict, drawn = fields
+    return Completion(job, text, finish, tokens, log_likelihood, verdict, _draws(drawn))
+
+
+def _draws(fields: list[Any]) -> Draws:
+    return tuple((int(token), float(probability)) for token, probability in fields)
 
 
 def pack_error(error: BaseException) -> list[Any]:

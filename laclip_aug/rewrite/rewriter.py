@@ -33,7 +33,7 @@ from laclip_aug.rewrite.settings import (
 )
 from laclip_aug.rewrite.stream import CaptionStream
 
-_DRAWS = 2
+_DRAWS = 3
 """Goes up when the same seed, caption and prompt lead to other draws than before, or to other likelihoods of them."""
 
 

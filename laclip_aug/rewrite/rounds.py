@@ -4,6 +4,9 @@ A caption has ``n`` places, each of one strategy. In every round each open place
 the caption's completions of the round are there, the places are settled in their order, so that the outcome depends on
 neither the order in which completions arrive nor on other captions. A place whose prompt could not be run, and never
 will be, is not asked for again.
+
+What was drawn from a prompt is not drawn from it again in a later round: at a low temperature half of the further
+attempts would bring the text that was refused.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite, Told
 from laclip_aug.errors import ModelError
-from laclip_aug.generation.backend import Completion, Job
+from laclip_aug.generation.backend import Completion, Draws, Job
 from laclip_aug.quality.gate import Gate
 from laclip_aug.quality.signals import TextPair
 from laclip_aug.rewrite.prompt import Prompt, shown_caption
@@ -69,6 +72,7 @@ class CaptionWork:
     _failed: str = ""
     _asked: dict[tuple[int, int], tuple[int, Job]] = field(default_factory=dict)
     _arrived: dict[tuple[int, int], Completion] = field(default_factory=dict)
+    _known: dict[Job, tuple[Draws, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.shown = shown_caption(self.caption)
@@ -99,6 +103,7 @@ class CaptionWork:
             for candidate in range(plan.candidates):
                 seed = derive(plan.seed, "completion", strategy, self.caption, place, self.attempt, candidate)
                 job = plan.prompt.job(strategy, variant, self.shown, seed, (number, place, candidate))
+                job = replace(job, known=self._known.get(_bare(job), ()))
                 self._asked[place, candidate] = variant, job
                 yield job
 
@@ -128,6 +133,9 @@ class CaptionWork:
             strategy = plan.strategy(place)
             if self._arrived[key].finish == "error":
                 self._unrunnable.add(place)
+            if drawn := self._arrived[key].drawn:
+                bare = _bare(self._asked[key][1])
+                self._known[bare] = (*self._known.get(bare, ()), drawn)
             others = [rewrite.text for other, rewrite in self._texts.items() if other != place]
             text, reason = plan.acceptance.judge(self._arrived[key], plan.prompt.examples(strategy, variant), others)
             if reason is not None:
@@ -154,6 +162,11 @@ class CaptionWork:
         # behind the texts that were accepted, which another gate is to prefer
         refused = [replace(r, place=place) for place, r in enumerate(self._refused, len(rewrites))]
         return Outcome(self.caption, rewrites, (*self._rejections, *refused), self._tokens)
+
+
+def _bare(job: Job) -> Job:
+    """The prompt alone: what was drawn from it is known to every later job that has it."""
+    return replace(job, seed=0, tag=None, known=())
 
 
 def _told(completion: Completion) -> Told | None:

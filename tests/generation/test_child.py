@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from laclip_aug.errors import ConfigurationError, LaclipError, MissingExtraError, ModelError
-from laclip_aug.generation.backend import Completion, Job, Sampling
+from laclip_aug.generation.backend import Completion, Draws, Job, Sampling
 from laclip_aug.generation.child import ChildBackend
 from laclip_aug.generation.llamacpp import LlamaCppBackend
 from laclip_aug.generation.opening import open_backend
@@ -36,8 +36,9 @@ def make_jobs(captions: list[str], **changes: object) -> list[Job]:
     return [replace(job, **changes) for job in jobs]  # type: ignore[arg-type]
 
 
-def in_order(completions: Iterator[Completion]) -> list[tuple[Completion, float, float | None]]:
-    return sorted(((c, c.log_likelihood, c.verdict) for c in completions), key=lambda found: found[0].job.tag)  # type: ignore[arg-type, return-value]
+def in_order(completions: Iterator[Completion]) -> list[tuple[Completion, float, float | None, Draws]]:
+    found = ((c, c.log_likelihood, c.verdict, c.drawn) for c in completions)
+    return sorted(found, key=lambda one: one[0].job.tag)  # type: ignore[arg-type, return-value]
 
 
 def is_alive(pid: int) -> bool:
@@ -83,6 +84,14 @@ def test_a_child_says_what_the_engine_says(
     assert child.settings == inside.settings
     assert child.sampling == SAMPLING
     assert list(child.complete([])) == []
+
+
+def test_a_child_is_told_what_was_drawn_before(child: ChildBackend, inside: LlamaCppBackend) -> None:
+    first = in_order(child.complete(make_jobs(CAPTIONS)))
+    again = [replace(found.job, known=(found.drawn,)) for found, *_ in first]
+    second = in_order(child.complete(again))
+    assert second == in_order(inside.complete(again))
+    assert all(drawn and drawn != before for (*_, drawn), (*_, before) in zip(second, first, strict=True))
 
 
 def test_the_command_lines_engines_run_in_a_child(tiny_gguf: Path) -> None:

@@ -81,11 +81,20 @@ def test_the_log_probability_is_the_model_s_own(top_p: float) -> None:
         drawn = ours.draw(logits, Sampling(0.7, top_p), seed, 0)
         assert drawn is not None and drawn.log_probability == pytest.approx(np.log(p[drawn.token]), abs=1e-3)
     greedy = ours.draw(logits, Sampling(temperature=0), 0, 0)
-    assert greedy == (int(logits.argmax()), pytest.approx(np.log(p.max()), abs=1e-5))
+    assert greedy == (int(logits.argmax()), pytest.approx(np.log(p.max()), abs=1e-5), 1.0)
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(0.7, 0.9), (2.0, 1.0), (0.5, 0.02)])
+def test_a_draw_tells_the_probability_that_it_had(temperature: float, top_p: float) -> None:
+    logits = np.random.default_rng(6).normal(0, 2, 300).astype(np.float32)
+    expected = textbook(logits, temperature, top_p)
+    for seed in range(50):
+        drawn = ours.draw(logits, Sampling(temperature, top_p), seed, 0)
+        assert drawn is not None and drawn.probability == pytest.approx(expected[drawn.token], rel=1e-4)
 
 
 def test_uniform_is_uniform() -> None:
-    values = np.array([uniform(seed, 3, 0) for seed in range(4000)])
+    values = np.array([uniform(seed, 3) for seed in range(4000)])
     assert values.min() >= 0
     assert values.max() < 1
     assert chisquare(np.histogram(values, bins=20, range=(0, 1))[0]).pvalue > 1e-3

@@ -289,7 +289,7 @@ def test_each_prefix_is_read_once_and_others_go_on_meanwhile(tiny_gguf: Path) ->
     engine.close()
     assert len(loaded_before) == 96
     assert len(loaded) == len(set(loaded)) == 24
-    assert loaded_before[0] <= 4  # the first completion does not wait for all prompts
+    assert loaded_before[0] <= 8  # the first completion does not wait for all prompts
 
 
 def test_fewer_prefixes_stay_where_memory_is_short(tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from laclip_aug import create_augmenter
 from laclip_aug.augmenter import Rewrite, Told
 from laclip_aug.errors import ConfigurationError, InputError, ModelError, UnknownNameError
-from laclip_aug.generation.backend import Completion, Job
+from laclip_aug.generation.backend import Completion, Draws, Job
 from laclip_aug.generation.llamacpp import LlamaCppBackend
 from laclip_aug.generation.scripted import ScriptedBackend
 from laclip_aug.quality.signals import TextPair, create_signal
@@ -100,6 +100,25 @@ def test_rejected_texts_are_retried_with_other_seeds_and_recorded() -> None:
     assert [(r.reason, r.text) for r in outcome.rejections] == [("empty", ""), ("prompt-leaked", "a => b")]
     assert len(set(seeds)) == 3
     assert outcome.tokens == 0 + 3 + 6
+
+
+def test_a_later_round_is_told_what_was_drawn_from_its_prompt() -> None:
+    """Two places have one strategy, so one prompt; the other strategy's is another."""
+    asked: list[tuple[str, int, tuple[Draws, ...]]] = []
+
+    def numbered(job: Job) -> Completion:
+        asked.append((job.prefix + job.lead + job.tail, len(asked), job.known))
+        return Completion(job, "word", "stop", 2, drawn=((len(asked), 0.5), (0, 1.0)))
+
+    prompt = ConditionedPrompt({"mscoco": "<a>", "human": "<b>"}, tail="<t>")
+    list(llm(numbered, prompt=prompt, max_attempts=3).outcomes(["a dog on the beach"], 3, 0))
+    drawn = {number: ((number + 1, 0.5), (0, 1.0)) for _, number, _ in asked}
+    (coco, human), rounds = sorted({tail for tail, _, _ in asked}), [asked[at : at + 3] for at in (0, 3, 6)]
+    for number, one in enumerate(rounds):
+        before = [other for others in rounds[:number] for other in others]
+        for tail, _, known in one:
+            assert set(known) == {drawn[n] for other, n, _ in before if other == tail}
+    assert [len(known) for _, _, known in rounds[2] if len(known)] == [4, 2, 4] and coco != human
 
 
 def test_attempts_have_a_limit_and_the_caption_stands_in() -> None:
