@@ -15,6 +15,9 @@ from typing import Any
 
 from laclip_aug.errors import ConfigurationError
 
+OWN_WEIGHTS = ("hf-hub:", "local-dir:")
+"""What names of models that come with weights begin with; open_clip, from version 3 on, passes over any beside them."""
+
 _WORDS = ("model", "pretrained", "image_interpolation", "image_resize_mode")
 _LITERALS = (
     *("force_quick_gelu", "force_custom_text", "force_image_size", "force_context_length", "siglip"),

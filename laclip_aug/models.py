@@ -52,7 +52,7 @@ def trained_options(weights: str) -> dict[str, Any]:
 
 
 def load_model(name: str, pretrained: str = "", precision: str = "fp32", device: str = "cpu") -> openclip.LoadedModel:
-    """The model ``name`` with the weights of a tag or a file, or ``hf-hub:REPO`` or ``local-dir:DIR``, which have both.
+    """The model ``name`` with a tag's or a file's weights; ``hf-hub:REPO`` and ``local-dir:DIR`` have their own too.
 
     A checkpoint in its run's folder is made with its ``trained_options``, and standard error says so. Files are read
     without running code that is in them (``weights_only``).

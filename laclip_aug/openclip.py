@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from laclip_aug.checkpoints import numbers_of_numpy
+from laclip_aug.checkpoints import OWN_WEIGHTS, numbers_of_numpy
 from laclip_aug.errors import ConfigurationError, UnsupportedOpenClipError
 
 SUPPORTED = ((2, 29), (4, 3))
@@ -198,11 +198,17 @@ class LoadedModel:
 
 
 def create_model(name: str, pretrained: str, precision: str, device: str, **options: Any) -> LoadedModel:
-    """A model of open_clip by its name, with the weights of a tag or a file, if ``pretrained`` is one."""
-    library = _module("open_clip")
+    """A model of open_clip by its name, with the weights of a tag or a file, if ``pretrained`` is one.
+
+    ``hf-hub:`` and ``local-dir:`` come with weights; a file of others is read over them.
+    """
+    library, own = _module("open_clip"), name.startswith(OWN_WEIGHTS)
     make, length = library.create_model_and_transforms, options.get("force_context_length")
+    tag = None if own else pretrained or None
     with numbers_of_numpy():
-        made = make(name, pretrained=pretrained or None, precision=precision, device=device, **options)
+        made = make(name, pretrained=tag, precision=precision, device=device, **options)
+        if own and pretrained:
+            library.load_checkpoint(made[0], pretrained)
     return LoadedModel(made[0].eval(), made[2], library.get_tokenizer(name, context_length=length))
 
 

@@ -39,7 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     parser.add_argument("kind", choices=KINDS, help="what to evaluate; all does what the data are fit for")
     model = parser.add_argument_group("model")
     model.add_argument("--model", required=True, help="open_clip's name, hf-hub:REPO, local-dir:DIR, or laclip")
-    model.add_argument("--pretrained", default="", metavar="TAG|FILE", help="its weights")
+    model.add_argument(
+        "--pretrained",
+        default="",
+        metavar="TAG|FILE",
+        help="its weights; of hf-hub: and local-dir: a file instead of theirs",
+    )
     model.add_argument("--model-config", type=Path, metavar="FILE", help="JSON that describes a model of your own")
     model.add_argument("--precision", choices=PRECISIONS, default="fp32", help="(default: fp32)")
     model.add_argument("--device", default="", help="as torch names it (default: a GPU if there is one)")

@@ -19,14 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from laclip_aug import openclip
-from laclip_aug.checkpoints import as_words
+from laclip_aug.checkpoints import OWN_WEIGHTS, as_words
 from laclip_aug.errors import ConfigurationError, ModelError
 from laclip_aug.evaluation.paper import PAPER, load_paper_model
 from laclip_aug.models import load_model, trained_options
 
 PRECISIONS = ("fp32", "amp", "amp_bf16")
 TEMPLATE_SETS = ("openai", "simple")
-_OWN_WEIGHTS = ("hf-hub:", "local-dir:")
 
 
 @dataclass
@@ -35,13 +34,13 @@ class Model:
 
     Args:
         name: as open_clip knows it, ``hf-hub:REPO``, ``local-dir:DIR``, or ``laclip`` for the paper's checkpoints.
-        pretrained: a tag or a file of weights.
+        pretrained: a tag or a file of weights; of a model that has weights of its own, a file that takes their place.
         config: a JSON file of open_clip's form that describes ``name``.
         precision: one of ``PRECISIONS``.
         device: as torch names it; the first GPU, or the CPU, if empty.
 
     Raises:
-        ConfigurationError: no weights are named, or a file is absent.
+        ConfigurationError: no weights are named, a file is absent, or one of both would be passed over.
     """
 
     name: str
@@ -51,7 +50,8 @@ class Model:
     device: str = ""
 
     def __post_init__(self) -> None:
-        if not self.pretrained and not self.name.startswith(_OWN_WEIGHTS):
+        has_weights = self.name.startswith(OWN_WEIGHTS)
+        if not self.pretrained and not has_weights:
             raise ConfigurationError(
                 f"no weights for {self.name!r}; name a file, or a tag of open_clip's: --pretrained"
             )
@@ -61,6 +61,16 @@ class Model:
             raise ConfigurationError(f"--pretrained {self.pretrained}: there is no such file; check the path")
         if self.config is not None and not self.config.is_file():
             raise ConfigurationError(f"--model-config {self.config}: there is no such file; check the path")
+        if has_weights and self.pretrained and not Path(self.pretrained).is_file():
+            raise ConfigurationError(
+                f"{self.name} has weights of its own, and {self.pretrained!r} is no file that could take their place; "
+                "name a file of weights, or leave --pretrained out"
+            )
+        if self.config is not None and self.config.stem != self.name.replace("/", "-"):
+            raise ConfigurationError(
+                f"{self.config} describes the model {self.config.stem!r}, not {self.name!r}; give --model "
+                f"{self.config.stem}, or leave --model-config out"
+            )
 
     @cached_property
     def identity(self) -> dict[str, str]:
@@ -73,7 +83,8 @@ class Model:
             }
         if self.name.startswith("local-dir:"):
             folder = Path(self.name.removeprefix("local-dir:"))
-            found["weights"] = f"sha256:{_hash_of(sorted(file for file in folder.glob('*') if file.is_file()))}"
+            files = sorted(file for file in folder.glob("*") if file.is_file())
+            found["folder" if "weights" in found else "weights"] = f"sha256:{_hash_of(files)}"
         if self.name != PAPER and (options := trained_options(self.pretrained)):
             found["options"] = as_words(options)
         if self.config is not None:

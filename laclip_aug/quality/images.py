@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from laclip_aug.checkpoints import OWN_WEIGHTS
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.models import load_model
 from laclip_aug.quality.signals import UNKNOWN, Signal, TextPair
@@ -73,7 +74,7 @@ class ImageTextModel:
     """
 
     def __init__(self, reference: str) -> None:
-        own = reference.startswith(("hf-hub:", "local-dir:"))
+        own = reference.startswith(OWN_WEIGHTS)
         name, _, pretrained = (reference, "", "") if own else reference.partition(":")
         self._loaded = load_model(name, pretrained)
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.evaluation.conftest import COLOURS, Run, class_folders, encoded, tar_of
+from tests.evaluation.conftest import COLOURS, CONFIG, Run, class_folders, encoded, tar_of
+from tests.training.upstream import KNOWS_DIRECTORIES
 
 
 def results(file: Path) -> dict[str, Any]:
@@ -145,6 +146,54 @@ def test_one_failure_leaves_the_others(laclip_eval: Run, tmp_path: Path) -> None
     assert "empty: " in done.stderr
     assert "holds no image" in done.stderr
     assert "photos  zero-shot-7 v1" in done.stdout
+
+
+def folder_of_a_model(folder: Path) -> Path:
+    """What a model on the Hugging Face hub is: the small model's configuration, and weights that are not the file's."""
+    import open_clip
+    import torch
+
+    folder.mkdir(parents=True)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {}}))
+    torch.manual_seed(7)
+    torch.save(open_clip.create_model("tiny-eval").state_dict(), folder / "open_clip_pytorch_model.bin")
+    return folder
+
+
+@pytest.mark.parametrize("place", ["local-dir", "hf-hub"])
+def test_a_file_named_with_a_model_that_has_weights_is_what_is_judged(
+    laclip_eval: Run,
+    model_files: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+) -> None:
+    """As after fine-tuning a model of the hub; open_clip passes over the file."""
+    if place == "local-dir" and not KNOWS_DIRECTORIES:
+        pytest.skip("open_clip 2 knows no directories")
+    hub = tmp_path / "hub/models--somebody--tiny"
+    folder = folder_of_a_model(hub / "snapshots/1a2b")
+    (hub / "refs").mkdir()
+    (hub / "refs/main").write_text("1a2b")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    name = {"local-dir": f"local-dir:{folder}", "hf-hub": "hf-hub:somebody/tiny"}[place]
+    data = ["--data", str(class_folders(tmp_path / "photos")), "--protocol", "zero-shot-7", "--json", "-"]
+
+    def judged(model: list[str] | None) -> tuple[dict[str, Any], Any]:
+        known = set(tmp_path.glob("features/*/images-*/*.npz"))
+        done = laclip_eval("zero-shot", *data, model=model)
+        assert done.returncode == 0, done.stderr
+        (new,) = set(tmp_path.glob("features/*/images-*/*.npz")) - known
+        return json.loads(done.stdout)["model"], np.load(new)["features"]
+
+    said, expected = judged(None)
+    of_the_folder, own = judged(["--model", name])
+    of_the_file, found = judged(["--model", name, "--pretrained", str(model_files[1])])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(own, expected, atol=1e-3)
+    assert of_the_file["weights"] == said["weights"] != of_the_folder.get("weights")
+    assert of_the_file["model"] == name
 
 
 @pytest.mark.parametrize(

@@ -319,3 +319,20 @@ def test_options_that_make_no_model_are_named(
     weights = run_folder(tmp_path / "run", torch.load(model_files[1], weights_only=True)["state_dict"], line)
     with pytest.raises(ConfigurationError, match=message):
         _ = Model("tiny-eval", str(weights), model_files[0], device="cpu").loaded
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("local-dir:here", {"pretrained": "laion2b"}, "local-dir:here .* leave --pretrained out"),
+        ("hf-hub:somebody/tiny", {"pretrained": "openai"}, "name a file of weights, or leave --pretrained out"),
+        ("hf-hub:somebody/tiny", {"config": True}, "tiny-eval.json describes the model 'tiny-eval'"),
+        ("ViT-B-32", {"pretrained": "openai", "config": True}, "give --model tiny-eval, or leave --model-config out"),
+    ],
+)
+def test_what_open_clip_would_pass_over_is_refused(
+    model_files: tuple[Path, Path], name: str, given: dict[str, Any], message: str
+) -> None:
+    config = model_files[0] if given.pop("config", False) else None
+    with pytest.raises(ConfigurationError, match=message):
+        Model(name, config=config, **given)
