@@ -7,7 +7,9 @@ caption. If that is refused too, the server is at fault: its model, the key, a f
 refused requests at the end of a run that was answered do not end it: they are left to the next one.) What was sent
 before a refusal says nothing about it, for a key may be revoked in the middle of a run.
 
-Requests without any answer (``"failed"``) are the server's fault where many follow each other.
+Requests without any answer (``"failed"``, as after status 500 again and again) are the server's fault, too, if many
+follow each other, or nothing was ever answered, and the harmless caption gets none either. If it gets one, they are
+left to the next run, which may have no other captions.
 """
 
 from __future__ import annotations
@@ -41,16 +43,27 @@ class Blame:
         self._silent: list[Answer] = []  # since the last answer
 
     @property
-    def waiting(self) -> bool:
+    def refusing(self) -> bool:
         """Whether refusals are held back."""
         return bool(self._refused)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a harmless request has to be sent before the run may end."""
+        return self.refusing or (bool(self._silent) and not self.answered)
+
     def probe(self, idle: bool) -> list[Job]:
         """The jobs of a harmless request, if one must be sent; ``idle`` tells that no other is under way or will be."""
-        if self.probing or not self._refused or not (idle or len(self._refused) >= _MOST_IN_A_ROW):
+        if self._refused and (idle or len(self._refused) >= _MOST_IN_A_ROW):
+            suspected = self._refused
+        elif (idle and self.waiting) or len(self._silent) >= _MOST_IN_A_ROW:
+            suspected = self._silent
+        else:
+            return []
+        if self.probing:
             return []
         self.probing = True
-        return [replace(c.job, body=_HARMLESS, tag=_PROBE) for c in self._refused[-1].completions]
+        return [replace(c.job, body=_HARMLESS, tag=_PROBE) for c in suspected[-1].completions]
 
     def settle(self, answer: Answer) -> list[Completion]:
         """What can be handed out now that ``answer`` is there.
@@ -63,12 +76,10 @@ class Blame:
         if is_probe(answer):
             self.probing = False
             if not answered:
-                self._refuse_or_leave(answer.completions[-1])
+                self._give_up_or_leave(answer.completions[-1].text)
             answer = replace(answer, completions=[])
         elif not answered:
             (self._refused if "error" in finishes else self._silent).append(answer)
-        if len(self._silent) >= _MOST_IN_A_ROW:
-            raise self._given_up(self._silent, self._silent[-1].completions[-1].text)
         if not answered:
             return []
         self.answered = True
@@ -77,34 +88,26 @@ class Blame:
         self._refused = [refused for refused in self._refused if refused.ended > answer.began]
         return [completion for one in free for completion in one.completions]
 
-    def _refuse_or_leave(self, probed: Completion) -> None:
-        """Give up if a harmless caption is refused, too, by a server that answered nothing or refuses much.
+    def _give_up_or_leave(self, words: str) -> None:
+        """Give up if the harmless caption gets no text, too, of a server that answered nothing or leaves out much.
 
         Else nobody knows whose fault it is, and what was refused is left to a later run.
         """
-        if self._refused and probed.finish == "error" and (not self.answered or len(self._refused) >= _MOST_IN_A_ROW):
-            raise self._given_up(self._refused, probed.text, ", nor one with a harmless caption")
+        held = [*self._silent, *self._refused]
+        if held and (not self.answered or len(held) >= _MOST_IN_A_ROW):
+            raise BackendError(
+                f"{self._base_url} answered none of {len(held)} prompts, nor one with a harmless caption; of the last: "
+                f"{words}. Check that the server runs, knows this model and copes with this many requests at once "
+                "(lower --concurrency if not), that it has room for the prompt, and that it takes the request's fields "
+                "(--request-field KEY= leaves one out); then start again" + _unused_proxy(self._base_url)
+            )
         for one in self._refused:
             self._silent.append(replace(one, completions=[replace(c, finish="failed") for c in one.completions]))
         self._refused = []
 
     def rest(self) -> list[Completion]:
-        """What is left at the end of a run.
-
-        Raises:
-            BackendError: nothing was ever answered.
-        """
-        if self._silent and not self.answered:
-            raise self._given_up(self._silent, self._silent[-1].completions[-1].text)
+        """What is left at the end of a run."""
         return [completion for one in self._silent for completion in one.completions]
-
-    def _given_up(self, requests: list[Answer], words: str, probed: str = "") -> BackendError:
-        return BackendError(
-            f"{self._base_url} answered none of {len(requests)} prompts{probed}; of the last: {words}. Check that the "
-            "server runs, knows this model and copes with this many requests at once (lower --concurrency if not), "
-            "that it has room for the prompt, and that it takes the request's fields (--request-field KEY= leaves one "
-            "out); then start again" + _unused_proxy(self._base_url)
-        )
 
 
 def is_probe(answer: Answer) -> bool:

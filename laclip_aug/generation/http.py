@@ -115,7 +115,8 @@ class HTTPBackend:
         blame = Blame(self.base_urls[0], self._answered)
         while True:
             if probe := blame.probe(idle=exhausted and not under_way):
-                loop.submit([probe])
+                # what gets no answer was tried often enough before: once more at each server tells whether all are dead
+                loop.submit([probe], None if blame.refusing else len(self.base_urls))
             if not exhausted and under_way < ahead:
                 taken = list(islice(jobs, ahead - under_way))
                 exhausted = len(taken) < ahead - under_way

@@ -84,7 +84,7 @@ class RequestLoop:
         self._loop = asyncio.new_event_loop()
         self._inbox: queue.SimpleQueue[list[Result]] = queue.SimpleQueue()
         self._arrived: list[Result] = []
-        self._wanted: deque[list[Job]] = deque()
+        self._wanted: deque[tuple[list[Job], int]] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._opened = 0
@@ -101,11 +101,12 @@ class RequestLoop:
         finally:
             self._loop.close()
 
-    def submit(self, groups: Sequence[list[Job]]) -> None:
-        """Ask for the jobs of each group, which share a prompt."""
+    def submit(self, groups: Sequence[list[Job]], retries: int | None = None) -> None:
+        """Ask for the jobs of each group, which share a prompt; with ``retries`` other than the usual."""
         if groups:
+            tries = self._retries if retries is None else min(retries, self._retries)
             with suppress(RuntimeError):  # the loop has broken down, and said so
-                self._loop.call_soon_threadsafe(self._start, groups)
+                self._loop.call_soon_threadsafe(self._start, [(group, tries) for group in groups])
 
     def results(self) -> list[Result]:
         """What has arrived; waits until something has."""
@@ -122,7 +123,7 @@ class RequestLoop:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
 
-    def _start(self, groups: Sequence[list[Job]]) -> None:
+    def _start(self, groups: Sequence[tuple[list[Job], int]]) -> None:
         self._wanted.extend(groups)
         for _ in range(len(groups)):
             while self._idle and (sleeper := self._idle.popleft()):
@@ -144,10 +145,10 @@ class RequestLoop:
                     sleeper = self._loop.create_future()
                     self._idle.append(sleeper)
                     await sleeper
-                jobs = self._wanted.popleft()
+                jobs, retries = self._wanted.popleft()
                 while jobs:
                     began = next(self._clock)
-                    found = await self._one(jobs, url, connections)
+                    found = await self._one(jobs, retries, url, connections)
                     self._hand_over(Answer(found, began, next(self._clock)))
                     jobs = jobs[len(found) :]
                     if jobs and "n" not in self._requests.dropped:
@@ -170,7 +171,9 @@ class RequestLoop:
         self._inbox.put(self._arrived)
         self._arrived = []
 
-    async def _one(self, jobs: list[Job], home: str, connections: dict[str, Connection]) -> list[Completion]:
+    async def _one(
+        self, jobs: list[Job], retries: int, home: str, connections: dict[str, Connection]
+    ) -> list[Completion]:
         """The completions of one request: at least one, at most those of ``jobs``."""
         if len(jobs) > 1 and "n" in self._requests.dropped:
             jobs = jobs[:1]
@@ -204,7 +207,7 @@ class RequestLoop:
                     if len(jobs) > 1 and "n" in self._requests.dropped:
                         jobs = jobs[:1]
                     continue  # without what it refused
-            if attempt == self._retries:
+            if attempt == retries:
                 return [
                     Completion(job, f"failed {attempt + 1} times, the last with {problem}", "failed", 0) for job in jobs
                 ]

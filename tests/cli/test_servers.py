@@ -131,6 +131,24 @@ def test_a_caption_that_failed_is_asked_again_by_the_next_run(
     assert all(texts(tmp_path).values())
 
 
+def test_a_build_with_nothing_left_but_a_caption_that_always_fails_says_what_the_run_before_said(
+    server: ChatServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from laclip_aug.generation import http
+
+    monkeypatch.setitem(http.HTTPBackend.__init__.__kwdefaults__, "backoff", 0.01)
+    server.answer = lambda caption: (500, {"error": "boom"}) if caption == CAPTIONS[1] else (200, f"Seen: {caption}")
+    for made in (3, 0):
+        assert build(server, tmp_path) == 1
+        told = capsys.readouterr()
+        assert "status 500" in told.out and f"1 captions, for example '{CAPTIONS[1]}'" in told.out
+        assert f"{made} captions made" in told.out and "the cache holds 3 captions" in told.out
+        assert "harmless" not in told.err
+    server.answer = lambda caption: (500, {"error": "boom"})
+    assert build(server, tmp_path) == 2  # a dead server is no fault of the caption
+    assert "boom" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_a_look_at_a_caption_that_failed_says_so(
     server: ChatServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, form: list[str]

@@ -162,9 +162,9 @@ def test_retry_after_is_read(header: str, seconds: float | None) -> None:
 def test_a_lasting_failure_ends_the_run_and_says_what_to_do(server: Server) -> None:
     server.script = [(500, {}, b"out of memory")] * 20
     http = backend(server, concurrency=1)
-    with pytest.raises(BackendError, match=r"failed 4 times.*out of memory.*Check that the server runs"):
-        list(http.complete([job()]))
-    assert len(server.seen) == 4
+    with pytest.raises(BackendError, match=r"failed 2 times.*out of memory.*Check that the server runs"):
+        list(http.complete([job("a cat")]))
+    assert ["a dog" in body["prompt"] for _, _, body in server.seen] == [False] * 4 + [True] * 2
     server.script = []
     assert len(list(http.complete([job()]))) == 1
     http.close()
@@ -356,7 +356,7 @@ def test_answers_in_other_forms(server: Server) -> None:
 
 
 def test_thoughts_that_use_up_all_tokens_name_the_cure(server: Server) -> None:
-    server.script = [(200, {}, chat_answer("", "length", reasoning_content="hm " * 70))]
+    server.script = [(200, {}, chat_answer("", "length", reasoning_content="hm " * 70))] * 2  # of "a dog" as well
     http = backend(server, concurrency=1)
     with pytest.raises(
         BackendError, match=r"all of its 77 tokens for thoughts: raise --max-new-tokens.*enable_thinking"
@@ -462,6 +462,33 @@ def test_a_prompt_that_fails_again_and_again_is_failed_and_the_others_go_on(serv
     server.script = [(500, {}, b"out of memory")] * 200
     with pytest.raises(BackendError, match="none of 32 prompts"):
         list(http.complete([job(str(n)) for n in range(60)]))
+    http.close()
+
+
+@pytest.mark.parametrize("number", [1, 40])
+def test_captions_that_always_fail_are_failed_also_where_no_others_are_left(server: Server, number: int) -> None:
+    """As the next run meets them, whose others are done: what tells a bad caption from a dead server is "a dog"."""
+    server.judge = lambda prompt: (0.0, 500 if "crash" in prompt else 200)
+    http = backend(server, retries=1)
+    names = [f"crash {n}" for n in range(number)]
+    found = list(http.complete([job(name) for name in names]))
+    assert sorted((c.job.tag, c.finish) for c in found) == sorted((name, "failed") for name in names)
+    assert all("status 500" in c.text for c in found)
+    assert [body["prompt"] for _, _, body in server.seen if "crash" not in body["prompt"]]
+    http.close()
+
+
+def test_a_server_that_dies_in_the_middle_ends_the_run_and_blames_no_caption(server: Server) -> None:
+    http = backend(server, concurrency=8, retries=0)
+    server.judge = lambda prompt: (0.0, 200 if "early" in prompt else 503)
+    found = []
+    with pytest.raises(BackendError, match=r"none of \d+ prompts, nor one with a harmless caption.*status 503"):
+        for completion in http.complete([*(job(f"early {n}") for n in range(50)), *(job(str(n)) for n in range(2000))]):
+            found.append(completion)
+    late = [c.finish for c in found if "early" not in str(c.job.tag)]
+    assert [c.finish for c in found if "early" in str(c.job.tag)] == ["stop"] * 50
+    assert set(late) <= {"failed"} and len(late) < 8  # those before the last answer
+    assert len(server.seen) < 200
     http.close()
 
 
