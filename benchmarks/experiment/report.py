@@ -31,7 +31,7 @@ NAMES = {
     ("laclip", "llm"): "small LLM before its verdicts, default gate of then",
     ("laclip", "ungated"): "the same without gate",
     ("laclip", "human"): "human captions",
-    ("laclip-mt", "llm"): "small LLM, all texts at once (`laclip-mt`)",
+    ("laclip-mt", "llm"): "small LLM before its verdicts, all texts at once (`laclip-mt`)",
     ("laclip-mt", "human"): "human captions, all at once (`laclip-mt`)",
 }
 Figures = dict[Cell, dict[str, float]]

@@ -79,7 +79,7 @@ PARTS = {
     "two-texts": Part([HUMAN, LLM], THREE, texts=2),
     "three-texts": Part([HUMAN, LLM], THREE, texts=3),
     # the rewriter as it ships since it was tuned on verdicts
-    "verdicts": Part(VERDICTS, [0, 1, 2, 3, 4, 5], tests=(RETRIEVAL, PHOTOS)),
+    "verdicts": Part(VERDICTS, THREE, tests=(RETRIEVAL, PHOTOS)),
 }
 """In the order of what is learnt from them; a run that two parts share is made once."""
 
