@@ -151,6 +151,7 @@ def order_fault(dataset_fn: Callable[..., Any], arguments: dict[str, Any]) -> st
         made = Namespace(**vars(args))
         vars(made).update(train_num_samples=_SAMPLES, batch_size=1, workers=0, distributed=False)
         vars(made).update(text_pad_multiple=None)  # numbers as short as the images' are comparable
+        vars(made).update(csv_separator="\t", csv_img_key="filepath", csv_caption_key="title")  # of the made-up table
         if getattr(args, "train_data_upsampling_factors", None) is not None:
             made.train_data_upsampling_factors = None
         try:
@@ -207,8 +208,11 @@ class _Recorder:
 
     def text(self, caption: Any) -> Tensor:
         caption = caption if isinstance(caption, str) else caption[0]
-        number = int(caption.rsplit(" ", 1)[-1])
-        if self._waiting is None or self._level != number:
+        word = caption.rsplit(" ", 1)[-1]
+        number = int(word) if word.isdecimal() else -1
+        if number < 0:
+            self.fault = self.fault or "its samples are its own, and not those of --train-data"
+        elif self._waiting is None or self._level != number:
             self.fault = self.fault or "it reads a caption before its image is transformed"
         else:
             self._waiting.data = torch.tensor([float(number)])
@@ -226,10 +230,10 @@ def _made_up(folder: Path, args: Namespace) -> str:
     data, kind = str(args.train_data), str(args.dataset_type)
     images = {number: Image.new("RGB", (8, 8), (50 * number,) * 3) for number in range(_SAMPLES)}
     if kind == "csv" or (kind == "auto" and data.endswith(("csv", "tsv"))):
-        rows = [args.csv_separator.join((args.csv_img_key, args.csv_caption_key))]
+        rows = ["filepath\ttitle"]
         for number, image in images.items():
             image.save(folder / f"{number}.png")
-            rows.append(args.csv_separator.join((str(folder / f"{number}.png"), f"number {number}")))
+            rows.append(f"{folder / f'{number}.png'}\tnumber {number}")
         (folder / "made.csv").write_text("\n".join(rows) + "\n")
         return str(folder / "made.csv")
     shards = max(1, int(args.world_size))  # webdataset deals them out to the ranks

@@ -14,6 +14,7 @@ from typing import Any
 import open_clip_train.data as upstream_data
 import pytest
 import torch
+from open_clip import image_transform
 from PIL import Image
 
 from laclip_aug import openclip
@@ -127,6 +128,30 @@ def test_open_clips_loaders_pass_the_trial_without_a_trace(dataset: Dataset, res
     assert order_fault(upstream_data.get_wds_dataset, tar | {"preprocess_img": to_tensor}) == expected
     assert random.getstate() == state
     assert torch.equal(torch.get_rng_state(), numbers)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("--csv-separator", "\\t"),  # as shells give it on: a pattern for pandas
+        ("--csv-separator", " "),
+        ("--csv-separator", "\\|"),
+        ("--csv-img-key", "the image", "--csv-caption-key", "a\tcaption"),
+    ],
+)
+def test_a_table_of_any_form_passes_the_trial(dataset: Dataset, typed: tuple[str, ...]) -> None:
+    named = vars(openclip.PARSE_ARGS.get()(typed))
+    changed = {name: named[name] for name in ("csv_separator", "csv_img_key", "csv_caption_key")}
+
+    table = arguments(dataset, "nowhere.csv", **changed) | {"preprocess_fn": to_tensor}
+    assert order_fault(upstream_data.get_csv_dataset, table) == ""
+
+
+def test_synthetic_data_say_why_they_are_not_paired(dataset: Dataset) -> None:
+    made_up = arguments(dataset, "nowhere", dataset_type="synthetic") | {"preprocess_fn": image_transform(8, True)}
+
+    fault = order_fault(upstream_data.get_synthetic_dataset, made_up)
+    assert fault == "its samples are its own, and not those of --train-data"
 
 
 class Pairs(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
