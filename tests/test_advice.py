@@ -135,7 +135,7 @@ def broken(source: str) -> list[str]:
             if command.startswith("laclip-aug ") and command.split()[1] not in SUBCOMMANDS:
                 wrong.append(f"{text.where}: {command.split()[1]} is no subcommand")
             for number in re.findall(_MARK.format(r"(\d+)"), command):
-                if not re.match(r"quote\(|'' if .*typed\(\)|_BOUNDS|extra|module$", text.filled[int(number)]):
+                if not re.match(r"quote\(|captions\.typed$|_BOUNDS|extra|module$", text.filled[int(number)]):
                     wrong.append(f"{text.where}: {text.filled[int(number)]} is not quoted for the shell")
     return wrong
 

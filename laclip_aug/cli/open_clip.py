@@ -15,9 +15,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from laclip_aug.errors import ConfigurationError, LaclipError, UnknownNameError
 from laclip_aug.version import __version__
+
+if TYPE_CHECKING:
+    from laclip_aug.training.hook import Hook
 
 _PROGRAM = "open_clip"
 _COMMANDS = ("train",)
@@ -107,11 +111,20 @@ def _train(arguments: list[str]) -> int:
         with hook.install(chosen) as installed, cpu_data_parallel():
             try:
                 return int(openclip.run_trainer(rest) or 0)
+            except LaclipError as error:
+                print(f"{_PROGRAM}: error: {error}{_once_more(installed)}", file=sys.stderr)
+                return 2
             except KeyboardInterrupt:
                 print(f"{_PROGRAM}: interrupted; {_going_on(installed.arguments)}", file=sys.stderr)
                 return 130
     finally:
         sys.argv[0] = program
+
+
+def _once_more(installed: Hook) -> str:
+    """What else the next try needs: the trainer opens the log before it reads data, and refuses a name that has one."""
+    log = getattr(installed.arguments, "log_path", None)
+    return f"; then start again under another --name, as there is {log} now" if installed.new_name and log else ""
 
 
 def _going_on(args: argparse.Namespace | None) -> str:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from laclip_aug.errors import CacheMissError, ConfigurationError, InputError
 from laclip_aug.exchange.addresses import is_address, scheme_of, through_a_pipe
 from laclip_aug.exchange.log import InputLog
-from laclip_aug.exchange.places import about_directory
+from laclip_aug.exchange.places import about_directory, kind_of
 from laclip_aug.exchange.tars import TextKeys, tar_captions
 from laclip_aug.seeding import generator
 from laclip_aug.training.counts import Drawn
@@ -34,14 +34,15 @@ _DEVIATIONS = 3  # by which a sample may exceed the share that may miss
 
 @dataclass(frozen=True)
 class TrainingCaptions:
-    """Captions of the training data: the ``whole`` of them, or a sample, which was looked for where ``keys`` says.
+    """Captions of the training data: the ``whole`` of them, or a sample.
 
-    ``remarks`` tell what could not be read.
+    ``typed``: options by which ``laclip-aug build`` reads the same, quoted for a shell, with a space before; ``None``
+    where they come from no file. ``remarks`` tell what could not be read, or is read in a way that few expect.
     """
 
     texts: Collection[Any]
     whole: bool
-    keys: TextKeys | None = None
+    typed: str | None = ""
     remarks: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[str]:
@@ -52,7 +53,7 @@ class TrainingCaptions:
 class Coverage:
     """Of ``looked_up`` captions, ``found`` are in the cache, with ``rewrites`` texts to train on; some ``missing``.
 
-    ``cache`` names the cache where there are several.
+    ``cache`` names the cache where there are several. ``imported``: all of its texts were made elsewhere.
     """
 
     looked_up: int
@@ -61,6 +62,7 @@ class Coverage:
     missing: tuple[str, ...]
     whole: bool = False
     cache: str = ""
+    imported: bool = False
 
     def __str__(self) -> str:
         share = 100 * self.found / max(1, self.looked_up)
@@ -85,7 +87,9 @@ def measure(
             rewrites += sum(rewrite.source in sources for rewrite in texts)
         elif len(missing) < 3:
             missing.append(caption)
-    return Coverage(looked_up, found, rewrites, tuple(missing), whole, cache)
+    made_by = [config.augmenter for config in getattr(getattr(lookup, "manifest", None), "configs", ())]
+    imported = bool(made_by) and set(made_by) == {"import"}
+    return Coverage(looked_up, found, rewrites, tuple(missing), whole, cache, imported)
 
 
 def check_caches(
@@ -129,21 +133,33 @@ def check(coverage: Coverage, captions: TrainingCaptions, data: str, options: Te
         logging.info("%s", coverage)
     if coverage.found == coverage.looked_up:
         return
-    examples, keys = ", ".join(repr(caption[:80]) for caption in coverage.missing), captions.keys
-    advice = (
-        f"not in it, for example: {examples}. To add what is missing: laclip-aug build {quote(data)} "
-        f"--cache {quote(cache)}{'' if keys is None else keys.typed()}, with the options that the cache "
-        "was built with"
-    )
+    examples = ", ".join(repr(caption[:80]) for caption in coverage.missing)
+    advice = f"not in it, for example: {examples}. {_cure(coverage, captions, data, cache)}"
     missing = coverage.looked_up - coverage.found
     allowed = options.max_miss * coverage.looked_up
     if options.on_miss == "error" and missing > allowed + (0 if coverage.whole else _DEVIATIONS * math.sqrt(allowed)):
         share = math.ceil(1e4 * missing / coverage.looked_up) / 100  # rounded up, so that it is enough
         raise CacheMissError(
-            f"{coverage}; {advice}. To train all the same (under another --name, as the log of this run is open by "
-            f"now): --text-aug-max-miss {share:g}%, or --text-aug-on-miss original"
+            f"{coverage}; {advice}. To train all the same: --text-aug-max-miss {share:g}%, or --text-aug-on-miss "
+            "original"
         )
     logging.warning("%s; %s", coverage, advice)
+
+
+def _cure(coverage: Coverage, captions: TrainingCaptions, data: str, cache: str) -> str:
+    """How to add the captions that are missing."""
+    if captions.typed is None:
+        return "They are the trainer's own, in no file that a cache could be built from"
+    remarks = "".join(f"; {remark}" for remark in captions.remarks if captions.whole)
+    if coverage.imported:
+        return (
+            "To add what is missing, import its rewrites into that cache as well, or have some made: laclip-aug build "
+            f"{quote(data)} --cache {quote(cache)}{captions.typed} --allow-mixed, with options of your choice{remarks}"
+        )
+    return (
+        f"To add what is missing: laclip-aug build {quote(data)} --cache {quote(cache)}{captions.typed}, with the "
+        f"options that the cache was built with{remarks}"
+    )
 
 
 def check_draws(drawn: Drawn, options: TextAugOptions) -> None:
@@ -174,11 +190,11 @@ def training_captions(dataset: Any, args: Any, seed: int) -> TrainingCaptions:
     dataset = getattr(dataset, "base_dataset", dataset)  # the table that open_clip 4's NaFlex batches are made of
     captions: Collection[Any] | None = getattr(dataset, "captions", None)
     if captions is not None:
-        return TrainingCaptions(captions, whole=True)
+        return TrainingCaptions(captions, True, *_reading_of_table(args))
     if isinstance(caption := getattr(dataset, "caption", None), str):
-        return TrainingCaptions([caption], whole=True)
+        return TrainingCaptions([caption], True, None)
     if args.train_data is None:
-        return TrainingCaptions([], whole=True)
+        return TrainingCaptions([], True, None)
     from webdataset.shardlists import expand_urls
 
     files = [url for part in str(args.train_data).split("::") for url in expand_urls(part)]
@@ -190,12 +206,34 @@ def training_captions(dataset: Any, args: Any, seed: int) -> TrainingCaptions:
     found = [text for file in chosen for _, text in islice(tar_captions(file, log, keys), share)]
     for line in log.lines():
         logging.warning("text augmentation: of %s, a sample of the shards, %s", ", ".join(chosen), line)
-    return TrainingCaptions([text for text in found if text.strip()][:SAMPLE_SIZE], False, keys, log.lines())
+    return TrainingCaptions([text for text in found if text.strip()][:SAMPLE_SIZE], False, keys.typed(), log.lines())
 
 
 def keys_of(args: Any) -> TextKeys:
     """Where the trainer's samples have their captions. open_clip 4 has options for it; before, it is ``txt``."""
     return TextKeys.of(*(getattr(args, key, None) for key in ("text_key", "json_text_key", "json_text_key_probs")))
+
+
+def _reading_of_table(args: Any) -> tuple[str, list[str]]:
+    """The options by which ``build`` reads the trainer's table, and a remark where it reads something else."""
+    separator, key = getattr(args, "csv_separator", "\t"), getattr(args, "csv_caption_key", "title")
+    words, remarks = [], []
+    if separator == r"\t":
+        remarks = [
+            r"leave out --csv-separator '\t', which the trainer takes for a pattern, so that quotes around cells stay "
+            "in the captions; a tab is its default"
+        ]
+    elif separator != "\t":
+        words += ["--csv-separator", separator]
+    if key != "title":
+        words += ["--csv-caption-key", key]
+    try:
+        by_name = kind_of(str(args.train_data))
+    except InputError:
+        by_name = ""
+    if by_name != "csv":
+        words += ["--input-format", "csv"]
+    return "".join(f" {quote(word)}" for word in words), remarks
 
 
 def _refuse_unopened(url: str) -> None:

@@ -18,7 +18,7 @@ import torch
 
 from laclip_aug.cli import open_clip
 
-from .conftest import Dataset, checkpoint
+from .conftest import CAPTIONS, Dataset, checkpoint, make_cache
 
 COMMAND = str(Path(sys.executable).with_name("open_clip"))
 TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
@@ -146,6 +146,27 @@ def test_ctrl_c_before_a_checkpoint_and_before_training(
     place = arguments.index("--name")
     assert open_clip.main([*arguments[:place], *arguments[place + 2 :]]) == 130
     assert "interrupted; nothing was trained; start the same command again" in capsys.readouterr().err
+
+
+def test_an_error_after_the_log_was_opened_asks_for_another_name(dataset: Dataset, tmp_path: Path) -> None:
+    half = make_cache(tmp_path / "half", CAPTIONS[::2])
+    named = [*dataset.arguments(tmp_path / "logs", "run"), "--text-aug", "laclip", "--text-aug-cache", str(half)]
+    named += ["--model-config", str(dataset.model / "tiny-clip.json"), "--model", "tiny-clip"]
+    log = tmp_path / "logs" / "run" / "out.log"
+
+    first = run_command(named)
+    assert first.returncode == 2
+    assert f"on-miss original; then start again under another --name, as there is {log} now\n" in first.stderr
+    assert log.exists()
+    again = run_command([*named, "--resume", "latest"])  # goes on with that log
+    assert again.returncode == 2
+    assert "on-miss original\n" in again.stderr
+
+
+def run_command(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """``open_clip train`` in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([COMMAND, "train", *arguments], capture_output=True, text=True, env=environment)
 
 
 def torchrun(processes: int, arguments: list[str], directory: Path) -> str:

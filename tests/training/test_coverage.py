@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
+import shlex
 import tarfile
 from argparse import Namespace
 from pathlib import Path
@@ -12,11 +14,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from open_clip_train.data import CsvDataset
 
+from laclip_aug import openclip
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.cache.format import Config
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.writer import CacheWriter
+from laclip_aug.cli import main
 from laclip_aug.errors import CacheMissError, ConfigurationError
 from laclip_aug.training import coverage
 from laclip_aug.training.counts import Drawn
@@ -89,6 +94,73 @@ def test_the_advised_share_is_accepted(large: Path) -> None:
     words = str(caught.value).split("--text-aug-max-miss ")[1].split(",")[0]
     options, _ = parse(["--text-aug", "laclip", "--text-aug-cache", str(large), "--text-aug-max-miss", words])
     look(large, captions, max_miss=options.max_miss)
+
+
+EDA = ("--augmenter", "eda", "--synonyms", "builtin", "--n", "2")
+
+
+def advised(error: pytest.ExceptionInfo[CacheMissError]) -> list[str]:
+    """What the error says to type, as a shell divides it."""
+    return shlex.split(re.findall(r": (laclip-aug build .*?), with", str(error.value))[0])[1:]
+
+
+@pytest.mark.parametrize(
+    ("file", "separator", "columns", "typed"),
+    [
+        ("train.tsv", "\t", ("filepath", "title"), ()),
+        ("train.csv", ";", ("url", "alt text"), ("--csv-separator", ";", "--csv-caption-key", "alt text")),
+        ("train.csv", ",", ("title", "caption"), ("--csv-separator", ",", "--csv-caption-key", "caption")),
+        ("train.txt", "\t", ("filepath", "title"), ("--dataset-type", "csv")),
+    ],
+)
+@pytest.mark.parametrize("imported", [False, True])
+def test_the_advised_build_adds_the_captions_of_any_table(
+    tmp_path: Path, file: str, separator: str, columns: tuple[str, str], typed: tuple[str, ...], imported: bool
+) -> None:
+    captions = ["a red dog", "a blue car", "a green tree"]
+    rows = [columns, *((f"{number}.png", caption) for number, caption in enumerate(captions))]
+    (tmp_path / file).write_text("\n".join(separator.join(row) for row in rows) + "\n")
+    (tmp_path / "some.jsonl").write_text('{"caption": "a red dog", "mine": "a dog that is red"}\n')
+    cache, making = ("--cache", str(tmp_path / "my cache")), ("cache", "import") if imported else ("build",)
+    assert main([*making, str(tmp_path / "some.jsonl"), *cache, *(("--rewrite-key", "mine") if imported else EDA)]) == 0
+
+    args = openclip.PARSE_ARGS.get()(["--train-data", str(tmp_path / file), *typed])
+    dataset = CsvDataset(args.train_data, None, columns[0], args.csv_caption_key, args.csv_separator)
+    options = TextAugOptions(mode="laclip", cache=cache[1])
+
+    def start() -> None:
+        found = coverage.training_captions(dataset, args, seed=0)
+        coverage.check(
+            coverage.measure(CaptionCache(cache[1]), (), found, found.whole), found, str(args.train_data), options
+        )
+
+    with pytest.raises(CacheMissError, match="'a blue car', 'a green tree'") as error:
+        start()
+    assert main([*advised(error), *EDA]) == 0
+    start()
+    assert len(CaptionCache(cache[1])) == 3  # and nothing that is no caption
+
+
+def test_quotes_that_a_typed_tab_leaves_in_captions_are_explained(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text('filepath\ttitle\n0.png\t"a ""big"" dog, red"\n')
+    (tmp_path / "caption.jsonl").write_text(json.dumps({"caption": 'a "big" dog, red'}) + "\n")
+    cache = str(tmp_path / "cache")
+    assert main(["build", str(tmp_path / "caption.jsonl"), "--cache", cache, *EDA]) == 0
+
+    def start(*typed: str) -> None:
+        args = openclip.PARSE_ARGS.get()(["--train-data", str(tmp_path / "train.tsv"), *typed])
+        table = CsvDataset(args.train_data, None, "filepath", "title", args.csv_separator)
+        look(Path(cache), table, args.train_data, {"csv_separator": args.csv_separator})
+
+    with pytest.raises(CacheMissError, match=r"leave out --csv-separator '\\t'.* quotes around cells stay"):
+        start("--csv-separator", "\\t")
+    start()
+
+
+def test_captions_of_the_trainers_own_are_in_no_file(large: Path) -> None:
+    with pytest.raises(CacheMissError, match="They are the trainer's own, in no file") as error:
+        look(large, SimpleNamespace(caption="Dummy caption"))
+    assert "laclip-aug build" not in str(error.value)
 
 
 @pytest.mark.parametrize("on_miss", ["error", "original"])

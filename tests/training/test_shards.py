@@ -61,7 +61,7 @@ def test_shards_that_a_trainer_would_wait_for(tmp_path: Path) -> None:
 
 def test_the_advice_is_quoted_and_names_the_keys(tmp_path: Path) -> None:
     keys = TextKeys.of("txt;caption", "a;b", [0.5, 0.5])
-    captions = TrainingCaptions(["a dog", "a cat"], whole=False, keys=keys)
+    captions = TrainingCaptions(["a dog", "a cat"], whole=False, typed=keys.typed())
     (tmp_path / "my cache").mkdir()
     options = TextAugOptions(mode="laclip", cache=str(tmp_path / "my cache"))
     with pytest.raises(CacheMissError) as error:
