@@ -225,7 +225,7 @@ class Table:
 def remove_unused(path: Path) -> None:
     """Delete the table at ``path`` unless a reader has it open, which a later call finds closed."""
     with disk_errors(path), suppress(FileNotFoundError):
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, os.O_RDWR)  # nothing is written; NFS gives the lock to no other
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()

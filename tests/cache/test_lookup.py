@@ -1,5 +1,7 @@
 """Lookup from many processes, from read-only places, and from damaged files."""
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import pickle
@@ -146,6 +148,26 @@ def test_a_running_trainer_keeps_its_generation_and_a_new_one_gets_the_last(dire
     del running
     more(directory, tmp_path, ["one more"])
     assert not old.exists()
+
+
+def test_on_nfs_tables_are_cleared_as_elsewhere(directory, tmp_path, monkeypatch):
+    flock = fcntl.flock
+
+    def of_nfs(handle, operation):
+        """As flock(2) says: to place an exclusive lock on NFS, the file must be open for writing."""
+        if operation & fcntl.LOCK_EX and fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", of_nfs)
+    running, old = CaptionCache(directory), table(directory)
+    more(directory, tmp_path, [f"picture {i}" for i in range(200)])
+    assert old.exists()  # a reader has it open
+    assert running.get("photo 5") == expected("photo 5")
+    del running
+    assert more(directory, tmp_path, ["one more"]).made == 1
+    assert not old.exists()
+    assert len(CaptionCache(directory)) == 502
 
 
 def test_an_extension_under_way_leaves_the_cache_open(directory, tmp_path):
