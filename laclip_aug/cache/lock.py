@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -13,6 +14,7 @@ from laclip_aug.errors import CacheError, CacheFormatError
 from laclip_aug.exchange.files import disk_errors
 
 LOCK = "lock"
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 _held: set[int] = set()
 """Descriptors through which this process holds locks."""
@@ -90,9 +92,14 @@ def _acquire(directory: Path) -> int:
             f"another build (process {holder}) is writing the cache in {directory}; wait for it, "
             "or use another directory"
         ) from None
-    except OSError:
+    except OSError as error:
         os.close(handle)
-        raise
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise CacheError(
+            f"the file system of {directory} has no locks ({error.strerror}), which keep two builds apart; have it "
+            "mounted with them (Lustre: the option flock), or build on another disk and copy the finished cache here"
+        ) from None
     os.close(handle)
     return -1
 

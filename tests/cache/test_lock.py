@@ -1,5 +1,7 @@
 """One writer, always: in two processes, in one, after a fork, after a kill."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -140,3 +142,17 @@ def test_a_directory_removed_under_a_waiting_writer(tmp_path):
         threading.excepthook = before
     assert errors == []
     assert {path.name for path in tmp_path.glob("cache/*")} <= {"lock"}
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def lustre(handle, operation):
+        """As where it is mounted without the option flock."""
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    (tmp_path / "in.txt").write_text("a dog")
+    monkeypatch.setattr(fcntl, "flock", lustre)
+    with pytest.raises(CacheError, match=r"has no locks \(Function not implemented\).*another disk") as refused:
+        build_cache(tmp_path / "in.txt", tmp_path / "cache", ShoutAugmenter())
+    assert "free some space" not in str(refused.value)
+    monkeypatch.undo()
+    assert build_cache(tmp_path / "in.txt", tmp_path / "cache", ShoutAugmenter()).made == 1
