@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from laclip_aug.cli.streams import drop_output, open_streams
 from laclip_aug.errors import LaclipError
 from laclip_aug.version import __version__
 
@@ -27,6 +27,7 @@ SUBCOMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``laclip-aug`` with ``argv`` and return the exit status: 2 for an error that a message explains."""
+    open_streams()
     parser = argparse.ArgumentParser(
         prog="laclip-aug",
         description="Text augmentation for CLIP: rewrite captions, build a cache of rewrites, look into it.",
@@ -49,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 chosen.add_arguments(sub, argv[1:])
                 sub.set_defaults(run=chosen.run)
         args = parser.parse_args(argv)
-        return int(args.run(args))
+        status = int(args.run(args))
+        sys.stdout.flush()  # what fails when the interpreter ends is no message
+        return status
     except LaclipError as error:
         print(f"laclip-aug: error: {error}", file=sys.stderr)
         return 2
@@ -57,5 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("laclip-aug: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; leave quietly
+        drop_output()  # the reader has gone; leave quietly
         return 1
+    except OSError as error:
+        drop_output()
+        print(
+            f"laclip-aug: error: the system refused to read or write ({error}); what was stored before is safe: free "
+            "some space or fix the permissions, and run the same command again",
+            file=sys.stderr,
+        )
+        return 2
