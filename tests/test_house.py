@@ -17,12 +17,12 @@ MODULES = sorted(ROOT.rglob("*.py"))
 DOTTED = re.compile(r"(open_clip_train|open_clip\.|llama_cpp\.)[\w.]*")
 
 _GROUND = {"errors", "seeding", "version"}
-_FIRST = _GROUND | {"augmenter", "checkpoints", "openclip", "models"}
+_FIRST = _GROUND | {"augmenter", "checkpoints", "encoding", "openclip", "models"}
 _SECOND = _FIRST | {"quality", "generation"}
 _THIRD = _SECOND | {"exchange", "rewrite", "eda", "backtranslation", "sentences"}
 MAY_IMPORT = {
     **{room: set[str]() for room in _GROUND},
-    **dict.fromkeys(("augmenter", "checkpoints"), _GROUND),
+    **dict.fromkeys(("augmenter", "checkpoints", "encoding"), _GROUND),
     "openclip": _GROUND | {"checkpoints"},
     "models": _GROUND | {"checkpoints", "openclip"},
     **dict.fromkeys(("quality", "generation"), _FIRST),

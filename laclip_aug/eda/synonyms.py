@@ -15,7 +15,8 @@ from pathlib import Path
 
 from laclip_aug.eda.inflection import Irregular, forms
 from laclip_aug.eda.tokens import PROTECTED, is_name
-from laclip_aug.errors import ConfigurationError
+from laclip_aug.encoding import decoded
+from laclip_aug.errors import ConfigurationError, InputError
 
 BUILTIN = Path(__file__).parent / "data" / "synonyms.tsv"
 CONTEXTS = ("open", "nominal", "copular", "verbal")
@@ -157,9 +158,9 @@ def read_rows(path: Path) -> tuple[list[Row], frozenset[str]]:
         ConfigurationError: the file is missing, is not UTF-8, or a line has another form; names the line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot read the synonym file {path}: {error}; give a UTF-8 text file") from error
+        text = decoded(str(path), path.read_bytes())
+    except (OSError, InputError) as error:
+        raise ConfigurationError(f"the synonyms cannot be read; give a UTF-8 text file: {error}") from error
     rows, compounds = [], set()
     for number, line in enumerate(text.split("\n"), 1):
         columns = line.rstrip("\r").split("\t")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from laclip_aug.encoding import decoded
 from laclip_aug.errors import InputError
 from laclip_aug.exchange.addresses import is_address, shortened
 from laclip_aug.exchange.archives import local_tar
@@ -136,11 +137,11 @@ def found_splits(folder: Path) -> dict[str, str]:
 def text_lines(file: Path) -> list[str]:
     """The lines of a small text file that are not empty; none if it is absent."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = decoded(str(file), file.read_bytes()).splitlines()
     except FileNotFoundError:
         return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as UTF-8 text ({error}); convert it") from None
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error}); check it") from None
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -215,7 +216,7 @@ def _samples(file: str) -> list[tuple[str, ImagePlace, dict[str, str]]]:
                 if ending in ENDINGS:
                     found.append((member.name, ImagePlace(file, member.offset_data, member.size), texts))
                 elif ending in (".cls", ".txt") and (content := tar.extractfile(member)):
-                    texts[ending[1:]] = content.read().decode("utf-8", "replace")
+                    texts[ending[1:]] = content.read().decode("utf-8-sig", "replace")
     except (tarfile.TarError, OSError) as error:
         raise InputError(f"{shortened(file)} cannot be read as an unpacked tar ({error}); fetch it again") from error
     return found

@@ -118,7 +118,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.safe_load(path.read_bytes())
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise ConfigurationError(f"{path} cannot be read as YAML ({error}); check the file") from error
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):

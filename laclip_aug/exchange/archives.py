@@ -8,7 +8,7 @@ from __future__ import annotations
 import tarfile
 from typing import IO
 
-from laclip_aug.exchange.encoding import packed_as
+from laclip_aug.encoding import packed_as
 from laclip_aug.exchange.unpacking import unpacked
 
 

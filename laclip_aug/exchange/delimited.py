@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from laclip_aug.errors import InputError
-from laclip_aug.exchange.lines import undecodable
+from laclip_aug.exchange.lines import head_of, undecodable
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import open_bytes
 
@@ -35,6 +35,7 @@ def csv_cells(file: str, log: InputLog) -> Iterator[tuple[int, list[str]]]:
     Raises:
         InputError: the file is not UTF-8, or cannot be read.
     """
+    head_of(file, log)
     try:
         with open_bytes(file, log) as raw:
             csv.field_size_limit(sys.maxsize)

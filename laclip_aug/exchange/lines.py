@@ -5,28 +5,40 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator
 
+from laclip_aug import encoding
 from laclip_aug.errors import InputError
-from laclip_aug.exchange import encoding
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import open_bytes
 
 
 def text_lines(file: str, log: InputLog) -> Iterator[tuple[str, str]]:
     """(place, line without its end) of each line that is UTF-8; others are ``invalid-utf8`` rejections."""
+    for number, line in enumerate(raw_lines(file, log), 1):
+        log.rows += 1
+        place = f"{file}: line {number}"
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            advice = "" if "invalid-utf8" in log.advice else encoding.conversion(
+                file, encoding.narrow_encoding(_sample(file))
+            )  # fmt: skip
+            log.reject("invalid-utf8", place, advice and f"Of this file {advice}")
+        else:
+            yield place, text
+
+
+def raw_lines(file: str, log: InputLog) -> Iterator[bytes]:
+    """Each line of a file of text as it stands, without its end, and the first without a byte order mark.
+
+    Raises:
+        InputError: the file cannot be read, or is compressed under another name, or UTF-16 or UTF-32.
+    """
+    head_of(file, log)
     try:
-        head_of(file, log)
         with open_bytes(file, log) as stream:
-            for number, raw in enumerate(stream, 1):
-                log.rows += 1
-                place = f"{file}: line {number}"
-                data = raw.removesuffix(b"\n").removesuffix(b"\r")
-                try:
-                    yield place, (data.removeprefix(codecs.BOM_UTF8) if number == 1 else data).decode("utf-8")
-                except UnicodeDecodeError:
-                    advice = "" if "invalid-utf8" in log.advice else encoding.conversion(
-                        file, encoding.narrow_encoding(_sample(file))
-                    )  # fmt: skip
-                    log.reject("invalid-utf8", place, advice and f"Of this file {advice}")
+            for number, raw in enumerate(stream):
+                line = raw.removesuffix(b"\n").removesuffix(b"\r")
+                yield line if number else line.removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error}); check it, or fetch it again") from None
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from pathlib import Path
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.errors import InputError
 from laclip_aug.exchange.delimited import csv_cells
+from laclip_aug.exchange.lines import raw_lines, undecodable
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import kind_of
 from laclip_aug.quality.checks import is_short
@@ -33,8 +32,7 @@ def unequal(file: str, text_files: Mapping[str, str]) -> str:
     rows = sum(1 for _ in _rows(file))
     found = {}
     for source, text_file in text_files.items():
-        with Path(text_file).open("rb") as counted:
-            found[source] = sum(1 for _ in counted)
+        found[source] = sum(1 for _ in raw_lines(text_file, InputLog()))
     return ", ".join(
         f"{text_files[source]} ({source}) has {number} lines, {file} has {rows} rows"
         for source, number in found.items()
@@ -44,26 +42,25 @@ def unequal(file: str, text_files: Mapping[str, str]) -> str:
 
 def joined_lines(file: str, text_files: Mapping[str, str], log: InputLog) -> Iterator[Outcome]:
     """The records, to the end of the shortest file."""
-    with ExitStack() as stack:
-        texts = [stack.enter_context(Path(text_file).open("rb")) for text_file in text_files.values()]
-        for number, (row, *raw) in enumerate(zip(_rows(file), *texts, strict=False), 1):
-            log.rows += 1
-            log.place = f"{file}: row {number}"
-            if row is None:
-                log.reject("malformed-row", log.place)
+    texts = [raw_lines(text_file, InputLog()) for text_file in text_files.values()]
+    for number, (row, *raw) in enumerate(zip(_rows(file), *texts, strict=False), 1):
+        log.rows += 1
+        log.place = f"{file}: row {number}"
+        if row is None:
+            log.reject("malformed-row", log.place)
+            continue
+        rewrites, rejections = [], []
+        for source, line in zip(text_files, raw, strict=True):
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError:
+                rejections.append(Rejection(source, "invalid-utf8", line.decode("utf-8", "backslashreplace")))
                 continue
-            rewrites, rejections = [], []
-            for source, line in zip(text_files, raw, strict=True):
-                try:
-                    text = line.decode("utf-8").removesuffix("\n").removesuffix("\r")
-                except UnicodeDecodeError:
-                    rejections.append(Rejection(source, "invalid-utf8", line.decode("utf-8", "backslashreplace")))
-                    continue
-                if is_short(text):
-                    rejections.append(Rejection(source, "too-few-words", text))
-                else:
-                    rewrites.append(Rewrite(source, text))
-            yield Outcome(row, tuple(rewrites), tuple(rejections))
+            if is_short(text):
+                rejections.append(Rejection(source, "too-few-words", text))
+            else:
+                rewrites.append(Rewrite(source, text))
+        yield Outcome(row, tuple(rewrites), tuple(rejections))
 
 
 def _rows(file: str) -> Iterator[str | None]:
@@ -72,7 +69,7 @@ def _rows(file: str) -> Iterator[str | None]:
         yield from (row[1] if len(row) == 2 else None for _, row in csv_cells(file, InputLog()))
         return
     try:
-        with Path(file).open("rb") as plain:
-            yield from (line.decode("utf-8").removesuffix("\n").removesuffix("\r") for line in plain)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8 ({error}); convert it") from None
+        yield from (line.decode("utf-8") for line in raw_lines(file, InputLog()))
+    except UnicodeDecodeError:
+        number, advice = undecodable(file, InputLog())
+        raise InputError(f"{file}: line {number} is not UTF-8; {advice}") from None

@@ -34,7 +34,8 @@ def csv_rows(file: str, choose: Choose, log: InputLog, separator: str | None = N
     import pandas as pd
 
     try:
-        separator = separator or separator_of(head_of(file, log))
+        begin = head_of(file, log)
+        separator = separator or separator_of(begin)
         with open_bytes(file, log) as stream:
             head = pd.read_csv(stream, sep=separator, nrows=CSV_CHUNK)
         columns = list(choose([str(column) for column in head.columns]))

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from laclip_aug.encoding import HEAD, conversion, wide_encoding
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.generation.backend import Completion, Job, Sampling
 from laclip_aug.generation.requests import PAPER_SAMPLING, Requests, request_fields
@@ -241,4 +242,7 @@ def _opened(file: Path) -> BinaryIO:
 
 def _lines(file: Path) -> Iterator[bytes]:
     with _opened(file) as opened:
+        if wide := wide_encoding(opened.read(HEAD)):
+            raise InputError(f"{file} is not UTF-8; {conversion(str(file), wide)}")
+        opened.seek(0)
         yield from opened

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from laclip_aug.encoding import decoded
 from laclip_aug.errors import InputError, UnknownNameError
 
 STRATEGIES: tuple[str, ...] = ("chatgpt", "bard", "mscoco", "human")
@@ -97,11 +98,7 @@ def read_text(path: Path, limit: int = 1 << 24) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}; check the path") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}, line {line}: not UTF-8; convert the file, for example with iconv") from error
+    return decoded(str(path), data)
 
 
 def _from_jsonl(text: str, path: str | Path) -> Iterator[Pair]:

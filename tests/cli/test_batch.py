@@ -86,6 +86,19 @@ def test_requests_are_openais_form_in_files_of_bounded_size(tmp_path: Path) -> N
     assert batch("write", tmp_path, "small", "--most-megabytes", "0") == 2
 
 
+def test_answers_as_windows_saves_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert batch("write", tmp_path, "requests", "--n", "1") == 0
+    text = "".join(json.dumps(answer(request)) + "\r\n" for request in lines(tmp_path / "requests"))
+    (tmp_path / "answers.jsonl").write_bytes(text.encode("utf-16"))
+    given = ("--n", "1", "--answers", str(tmp_path / "answers.jsonl"))
+    assert batch("read", tmp_path, "again", *given) == 2
+    assert "convert it with: iconv -f UTF-16 -t UTF-8" in capsys.readouterr().err
+    (tmp_path / "answers.jsonl").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    batch("read", tmp_path, "again", *given)
+    assert "left out" not in capsys.readouterr().out
+    assert content(tmp_path / "cache")[CAPTIONS[0]].rewrites
+
+
 def test_the_round_trip_gives_what_a_server_gives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert batch("write", tmp_path, "requests") == 0
     asked = lines(tmp_path / "requests")

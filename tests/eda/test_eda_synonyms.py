@@ -117,6 +117,17 @@ def test_a_malformed_line_is_named(tmp_path: Path, line: str) -> None:
         compiled(tmp_path, f"# comment\n{line}\n")
 
 
+@pytest.mark.parametrize("first", ["", "# Hunde\r\n"])
+def test_a_file_as_windows_saves_it(tmp_path: Path, first: str) -> None:
+    (tmp_path / "rows.tsv").write_bytes(b"\xef\xbb\xbf" + f"{first}n\tdog\thound\r\nx\thot dog\r\n".encode())
+    rows, compounds = read_rows(tmp_path / "rows.tsv")
+    assert [(row.pos, row.lemma, row.synonyms) for row in rows] == [("n", "dog", ("hound",))]
+    assert compounds == {"hot dog"}
+    (tmp_path / "rows.tsv").write_bytes("n\tdog\thound\r\n".encode("utf-16"))
+    with pytest.raises(ConfigurationError, match="convert it with: iconv -f UTF-16 -t UTF-8"):
+        read_rows(tmp_path / "rows.tsv")
+
+
 def test_a_missing_or_binary_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="give a UTF-8 text file"):
         load_table(str(tmp_path / "none.tsv"))

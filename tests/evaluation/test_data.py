@@ -57,6 +57,26 @@ def test_clip_benchmarks_layout(tmp_path: Path) -> None:
         load_dataset(str(tmp_path / "set")).labelled("test")
 
 
+def test_files_as_windows_saves_them(tmp_path: Path) -> None:
+    """With a byte order mark and carriage returns; PowerShell's ``>`` writes UTF-16, of which YAML has a reader."""
+    mark = b"\xef\xbb\xbf"
+    members = [("0.cls", mark + b"1\r\n"), ("0.png", encoded((9, 9, 9), 1)), ("0.txt", mark + b"a rose\r\nred\r\n")]
+    tar_of(tmp_path / "set/test/0.tar", members)
+    (tmp_path / "set/classnames.txt").write_bytes(mark + b"sky\r\nrose\r\n")
+    (tmp_path / "set/zeroshot_classification_templates.txt").write_bytes(mark + b"a photo of a {c}.\r\n")
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "set.yaml").write_bytes("name: Blümchen\r\ndata: set\r\n".encode(encoding))
+        data = load_dataset(str(tmp_path / "set.yaml"))
+        part = data.labelled("test")
+        assert data.spec.name == "Blümchen"
+        assert (part.labels.tolist(), part.images.classes) == ([1], ["sky", "rose"])
+        assert part.images.captions == [["a rose", "red"]]
+        assert list(part.images.templates) == ["a photo of a {c}."]
+    (tmp_path / "set/classnames.txt").write_bytes("sky\r\nrose\r\n".encode("utf-16"))
+    with pytest.raises(InputError, match=r"classnames.txt, line 1: not UTF-8; .*with: iconv -f UTF-16 -t UTF-8"):
+        load_dataset(str(tmp_path / "set.yaml")).labelled("test")
+
+
 def test_a_tar_of_class_folders_and_one_of_captions(tmp_path: Path) -> None:
     members = [(f"all/{name}/{i}.png", encoded(c, i)) for name, c in COLOURS.items() for i in range(2)]
     found = local_images(str(tar_of(tmp_path / "a.tar", members)))

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import subprocess
 from dataclasses import replace
 
 import pandas as pd
@@ -258,6 +259,49 @@ def test_lines_as_released_with_the_paper(tmp_path):
     with pytest.raises(InputError, match=r"has 1 lines.*has 4 rows"):
         import_cache(source, tmp_path / "other", ImportForm(lines=lines))
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("name", ["in.txt", "in.csv"])
+def test_lines_as_windows_saves_them(tmp_path, name):
+    rows = ["un café noir", "two cats"]
+    held = {"in.txt": rows, "in.csv": [f"{n}.jpg,{row}" for n, row in enumerate(rows)]}[name]
+    for file, lines in ((name, held), ("gpt.txt", ["a black coffee", "cats, two"])):
+        (tmp_path / file).write_bytes(b"\xef\xbb\xbf" + "".join(f"{line}\r\n" for line in lines).encode())
+    import_cache(tmp_path / name, tmp_path / "cache", ImportForm(lines=(f"gpt={tmp_path / 'gpt.txt'}",)))
+    assert {record.caption: record.rewrites for record in records(tmp_path / "cache")} == {
+        "un café noir": (Rewrite("gpt", "a black coffee"),),
+        "two cats": (Rewrite("gpt", "cats, two"),),
+    }
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "cp1252"])
+@pytest.mark.parametrize("name", ["in.txt", "in.csv", "gpt.txt"])
+def test_lines_in_another_encoding_are_named_with_a_command_that_converts(tmp_path, name, encoding):
+    held = {"in.txt": "un café noir\n", "in.csv": "1.jpg,un café noir\n", "gpt.txt": "un noir café\n"}
+    for file, text in held.items():
+        (tmp_path / file).write_bytes(text.encode(encoding if file == name else "utf-8"))
+    source = tmp_path / ("in.txt" if name == "gpt.txt" else name)
+
+    def taken(file):
+        return import_cache(source, tmp_path / "cache", ImportForm(lines=(f"gpt={file}",))).cache.rejections
+
+    if (name, encoding) == ("gpt.txt", "cp1252"):  # a line of texts may be damaged, and the others are taken
+        assert taken(tmp_path / name) == {"invalid-utf8": 1}
+        return
+    with pytest.raises(InputError) as error:
+        taken(tmp_path / "gpt.txt")
+    subprocess.run(str(error.value).rsplit("with: ", 1)[1], shell=True, check=True)
+    converted = (tmp_path / name).with_name(f"{name.partition('.')[0]}.utf8{(tmp_path / name).suffix}")
+    assert converted.read_text(encoding="utf-8") == held[name]
+    assert not (tmp_path / "cache").exists()
+
+
+def test_packed_lines(tmp_path):
+    (tmp_path / "in.txt.gz").write_bytes(gzip.compress(b"a dog runs\n"))
+    (tmp_path / "gpt.txt.gz").write_bytes(gzip.compress(b"the dog is running\n"))
+    form = ImportForm(lines=(f"gpt={tmp_path / 'gpt.txt.gz'}",))
+    import_cache(tmp_path / "in.txt.gz", tmp_path / "cache", form)
+    assert CaptionCache(tmp_path / "cache").get("a dog runs") == (Rewrite("gpt", "the dog is running"),)
 
 
 def test_export_and_import_give_the_same_rewrites(tmp_path):

@@ -194,6 +194,14 @@ def test_other_encodings_are_named_with_a_command_that_converts(tmp_path, ending
     assert read(converted) == lines
 
 
+def test_another_encoding_of_a_table_whose_separator_is_named(tmp_path):
+    (tmp_path / "a.csv").write_bytes("filepath,title\nx.jpg,un café\n".encode("utf-16"))
+    with pytest.raises(InputError, match="it looks like UTF-16") as error:
+        read(tmp_path / "a.csv", separator=",")
+    subprocess.run(str(error.value).rsplit("with: ", 1)[1], shell=True, check=True)
+    assert read(tmp_path / "a.utf8.csv", separator=",") == ["un café"]
+
+
 def test_damaged_utf8_and_unknown_encodings(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_bytes("caption\turl\ncafé 猫\tu\n".encode() + b"caf\xe9 \xe7\x8c\tu\n" + "две собаки\tu\n".encode())

@@ -1,7 +1,7 @@
-"""Which encoding a file that is not UTF-8 seems to have, and the command that converts it.
+"""Text files that people give: UTF-8, with a byte order mark or without; any other is named, with a command to type.
 
 open_clip's trainer reads tables by ``pandas.read_csv``, which takes UTF-8 only: what is refused here stops it too. So
-files in other encodings are not read but named, with a command to type.
+files in other encodings are not read.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import codecs
 import re
 from pathlib import PurePosixPath
 from shlex import quote
+
+from laclip_aug.errors import InputError
 
 HEAD = 1 << 16
 _MARKS = (
@@ -22,6 +24,21 @@ _PACKED = {rb"\x1f\x8b": ".gz", rb"BZh[1-9](1AY&SY|\x17rE8P\x90)": ".bz2", rb"\x
 _UNPACK = {".gz": "gzip -dc", ".bz2": "bzip2 -dc", ".xz": "xz -dc"}
 _FEW = 0.3
 """The share of letters beyond ASCII under which a text of single bytes is taken for Western European."""
+
+
+def decoded(file: str, data: bytes) -> str:
+    """The text of ``data``, all that is in ``file``; a byte order mark is no part of it.
+
+    Raises:
+        InputError: it is not UTF-8; names the line of the first bad byte, and the command that converts the file.
+    """
+    if wide := wide_encoding(data[:HEAD]):
+        raise InputError(f"{file}, line 1: not UTF-8; {conversion(file, wide)}")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{file}, line {line}: not UTF-8; {conversion(file, narrow_encoding(data))}") from None
 
 
 def wide_encoding(head: bytes) -> str | None:
