@@ -42,6 +42,18 @@ UNSPACED = re.compile(
 )
 
 
+class _Spaced(dict[int, str]):
+    """A table for ``str.translate``: letters, digits and marks stay, all else is a space; each is looked at once."""
+
+    def __missing__(self, code: int) -> str:
+        letter = chr(code)
+        self[code] = kept = letter if unicodedata.category(letter)[0] in "LMN" else " "
+        return kept
+
+
+_SPACED = _Spaced()
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A text and its caption, with what the checks look at.
@@ -77,8 +89,7 @@ def folded(text: str) -> str:
     >>> folded("A dog's  «Life»!")
     'a dog s life'
     """
-    plain = normal_form("NFKC", text).casefold()
-    return " ".join("".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in plain).split())
+    return " ".join(normal_form("NFKC", text).casefold().translate(_SPACED).split())
 
 
 def is_short(text: str) -> bool:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
+from types import SimpleNamespace
+
 import pytest
 
+from laclip_aug.quality import checks
 from laclip_aug.quality.attributes import Attributes, attributes
 from laclip_aug.quality.checks import TEXT_CHECKS, Candidate, folded
 
@@ -13,6 +17,20 @@ def test_marks_without_end_take_no_longer_than_letters() -> None:
     marks = "\u0301\u0316" * 60_000
     assert folded("A dog" + marks) == "a do\u01f5" + "\u0316" * 60_000 + "\u0301" * 59_999
     assert attributes("two red dogs " + marks) == Attributes(frozenset({"red"}), frozenset({"2"}), False)
+
+
+def test_a_letter_is_looked_at_once_however_many_texts_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Millions of texts are compared with their captions, and share their letters."""
+    looked: list[str] = []
+
+    def category(letter: str) -> str:
+        looked.append(letter)
+        return unicodedata.category(letter)
+
+    monkeypatch.setattr(checks, "unicodedata", SimpleNamespace(category=category))
+    assert folded("Två hundar, nr. 7: «snön»!") == "två hundar nr 7 snön"
+    assert [folded(f"{number} hundar i snön") for number in range(10_000, 10_500)][7] == "10007 hundar i snön"
+    assert len(looked) <= len({*"två hundar, nr. 7: «snön»! 0123456789i"})
 
 
 @pytest.mark.parametrize(
