@@ -84,7 +84,8 @@ def _divided(record: Outcome, refusals: Iterator[Any], gate: Gate, wanted: dict[
             out.append(replace(text, reason=DUPLICATE, value=None, place=place))
         else:
             taken[text.source] += 1
-            seen.add(folded(text.text))
+            if crowded:
+                seen.add(folded(text.text))
             kept.append(Rewrite(text.source, text.text, text.told))
     return replace(record, rewrites=tuple(kept), rejections=tuple(out))
 

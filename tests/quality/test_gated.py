@@ -5,6 +5,7 @@ import itertools
 from shouting import ShoutAugmenter
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite, Told
+from laclip_aug.quality import gated
 from laclip_aug.quality.gate import Gate
 from laclip_aug.quality.gated import GatedAugmenter, candidates, pairs_of, regated
 from laclip_aug.quality.signals import TextPair, create_signal
@@ -66,6 +67,15 @@ def test_texts_that_a_build_refused_fill_the_places_that_are_free() -> None:
     more = once(built, "novelty>=0.3", {"x": 1, "y": 2})
     assert more.rejections[-1] == Rejection("y", "duplicate", "A dog", None, 3)
     assert once(found, "novelty>=0.4", {"x": 1, "y": 1}) == built
+
+
+def test_only_texts_of_a_caption_that_has_too_many_are_compared_with_each_other(monkeypatch) -> None:
+    compared: list[str] = []
+    monkeypatch.setattr(gated, "folded", lambda text: compared.append(text) or text)
+    assert once(RECORD, "novelty>=0.1", {"x": 2, "y": 2}).rewrites == RECORD.rewrites[1:]
+    assert compared == []
+    assert [r.text for r in once(RECORD, "novelty>=0.1", {"x": 1, "y": 1}).rewrites] == ["the brown dog", "a dog"]
+    assert {*compared} == {"the brown dog", "a dog"}
 
 
 def test_what_only_the_writer_knew_is_remembered_where_it_refused() -> None:
