@@ -127,7 +127,7 @@ def of_relations(row: Row) -> dict[str, float]:
     out = [word for word in there if word not in FUNCTION_WORDS and stem(word) not in set(stems_of(row["text"]))]
     found = {
         "synonym": sum(any(word in _flat(synonyms.get(own, ())) for own in there) for word in new),
-        "rarity of what is left out": min(40.0, sum(shipped().rarity(stem(word)) for word in out)),
+        "rarity of what is left out": min(40.0, sum(shipped().rarity[stem(word)] for word in out)),
     }
     for relation in ("same", "wider", "narrower", "beside"):
         found[relation] = sum(any(relation in related(word, own) for own in there) for word in new)

@@ -60,7 +60,7 @@ def swapped(rows: list[Judged]) -> dict[str, Pairs]:
             elif word in _NUMBERS and word in said:
                 other = draw.choice([number for number in _NUMBERS if number not in said])
                 found["a number swapped"].append((row.caption, _replaced(row.text, word, other)))
-        nouns = [w for w in words_of(row.text) if w in said and shipped().rarity(stem(w)) > 3 and w not in COLOURS]
+        nouns = [w for w in words_of(row.text) if w in said and shipped().rarity[stem(w)] > 3 and w not in COLOURS]
         if nouns:
             found["a word swapped"].append((row.caption, _replaced(row.text, draw.choice(nouns), draw.choice(common))))
     return found

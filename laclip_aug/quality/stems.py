@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +81,27 @@ class Vocabulary:
     rows: Mapping[str, int]
     vectors: npt.NDArray[np.float32]
 
-    def rarity(self, stem: str) -> float:
-        """Inverse document frequency, ``log((1 + documents) / (1 + count))``."""
-        return math.log((1 + self.documents) / (1 + self.counts.get(stem, 0)))
+    @cached_property
+    def rarity(self) -> Mapping[str, float]:
+        """Stem → its inverse document frequency, ``log((1 + documents) / (1 + count))``, whatever the stem."""
+        return _Rarities(self)
+
+
+class _Rarities(dict[str, float]):
+    """Reckoned when a stem is met first: a text's words are asked for again and again. What no caption has is as rare
+    as can be, and not kept.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self._documents, self._counts = vocabulary.documents, vocabulary.counts
+
+    def __missing__(self, stem: str) -> float:
+        count = self._counts.get(stem, 0)
+        found = math.log((1 + self._documents) / (1 + count))
+        if count:
+            self[stem] = found
+        return found
 
 
 @lru_cache(maxsize=1)

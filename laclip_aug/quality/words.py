@@ -81,13 +81,13 @@ class Tfidf(Signal):
         for pair in pairs:
             before, after = _counts(pair.caption), _counts(pair.text)
             norms = self._norm(pair.caption) * self._norm(pair.text)
-            dot = sum([count * before[stem] * rarity(stem) ** 2 for stem, count in after.items() if stem in before])
+            dot = sum([count * before[stem] * rarity[stem] ** 2 for stem, count in after.items() if stem in before])
             found.append(dot / norms if norms else 0.0)
         return found
 
     def _norm_of(self, text: str) -> float:
         rarity = (self._vocabulary or shipped()).rarity
-        return math.sqrt(sum([(count * rarity(stem)) ** 2 for stem, count in _counts(text).items()]))
+        return math.sqrt(sum([(count * rarity[stem]) ** 2 for stem, count in _counts(text).items()]))
 
 
 class Likelihood(Signal):
@@ -114,4 +114,4 @@ def _counts(text: str) -> Counter[str]:
 @lru_cache(maxsize=1 << 14)
 def _rarities(text: str) -> dict[str, float]:
     rarity = shipped().rarity
-    return {stem: rarity(stem) for stem in stems_of(text)}
+    return {stem: rarity[stem] for stem in stems_of(text)}

@@ -5,6 +5,7 @@ import json
 import math
 import unicodedata
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -138,6 +139,15 @@ def test_tfidf_by_hand_with_the_rarities_of_a_corpus() -> None:
     assert signal.measure([TextPair("dog grass", "cat"), TextPair("", "cat")]) == [0, 0]
 
 
+def test_how_rare_a_word_is_is_reckoned_once_for_a_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    reckoned: list[float] = []
+    monkeypatch.setattr(stems, "math", SimpleNamespace(log=lambda number: reckoned.append(number) or math.log(number)))
+    signal = Tfidf()
+    signal.learn(["dog grass", "dog snow", "cat"])
+    signal.measure([TextPair(f"the {place} dog grass", f"a dog {place} snow") for place in ["a", "the", "in", "on"]])
+    assert len(reckoned) == 3  # dog, grass, snow
+
+
 def test_a_corpus_is_counted_by_caption() -> None:
     vocabulary = counted(["dog dog", "a dog", "cat"])
     assert (vocabulary.documents, vocabulary.counts["dog"], vocabulary.counts["cat"]) == (3, 2, 1)
@@ -157,7 +167,7 @@ def test_a_verdict_is_what_the_pair_carries() -> None:
 
 def test_the_shipped_vocabulary_knows_captions() -> None:
     vocabulary = stems.shipped()
-    assert vocabulary.rarity("dog") < vocabulary.rarity("ukulel") <= vocabulary.rarity("zzzz")
+    assert vocabulary.rarity["dog"] < vocabulary.rarity["ukulel"] <= vocabulary.rarity["zzzz"]
     assert stems.FILE.stat().st_size < 150_000
 
     def cosine(a: str, b: str) -> float:
