@@ -131,7 +131,12 @@ def _going_on(args: argparse.Namespace | None) -> str:
     """What to do after an interrupt: a run without ``--name`` has a name that only the trainer knows."""
     if args is None or args.name is None:
         return "nothing was trained; start the same command again"
-    place = shlex.join(["--logs", str(args.logs), "--name", args.name, "--resume", "latest"])
+    from laclip_aug.training.refusals import unseen_checkpoint
+
+    resume, name = "latest", args.name
+    if unseen := unseen_checkpoint(args):
+        resume, name = str(unseen), f"{name}-2"
+    place = shlex.join(["--logs", str(args.logs), "--name", name, "--resume", resume])
     if any((Path(args.logs) / args.name / "checkpoints").glob("*")):
         return f"to go on, add to the same command: {place}"
     return f"there is no checkpoint yet; to start again, add to the same command: {place}"

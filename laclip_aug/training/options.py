@@ -107,6 +107,8 @@ class TextAugOptions:
                 raise ConfigurationError("--text-aug-weights must be numbers from 0")
             if self.mode == "laclip-mt" and self.weights.get("original") == 0:
                 raise ConfigurationError("--text-aug-weights original=0: laclip-mt always has the original")
+        _once("--text-aug-with", [counted(item)[0] for item in self.augmenters])
+        _once("--text-aug-linked", self.linked)
         for name in self.made:
             if name in TOO_SLOW:
                 raise ConfigurationError(
@@ -124,6 +126,8 @@ class TextAugOptions:
         if self.strategies is not None and (not self.strategies or len(set(self.strategies)) < len(self.strategies)):
             raise ConfigurationError("--text-aug-strategies must name at least one strategy, each of them once")
         for cache in self.caches:
+            if not cache:
+                raise ConfigurationError("--text-aug-cache names nothing; give the directory of a cache")
             if not local_directory(cache).is_dir():
                 raise ConfigurationError(
                     f"--text-aug-cache {cache}: no such directory; build it with: laclip-aug build CAPTIONS "
@@ -172,6 +176,12 @@ class TextAugOptions:
 def _one_of(option: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise UnknownNameError(f"value of {option}:", value, choices)
+
+
+def _once(option: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(f"{option} names {name} twice; name it once")
 
 
 def _refuse(given: dict[str, bool], why: str, prefix: str) -> None:

@@ -143,6 +143,8 @@ def parse(arguments: Sequence[str]) -> tuple[TextAugOptions, list[str]]:
         raise ConfigurationError(f"{error}; see open_clip train --help") from error
     for argument in rest:
         name = argument.split("=", 1)[0]
+        if " " in name:
+            continue  # a value, by argparse's own rule
         if name.replace("_", "-").startswith("--text-aug") or difflib.get_close_matches(
             name, ["--text-aug"], cutoff=0.9
         ):

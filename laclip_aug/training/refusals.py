@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from glob import has_magic
+from pathlib import Path
+from shlex import quote
 
 from laclip_aug import openclip
 from laclip_aug.errors import ConfigurationError
@@ -30,12 +33,27 @@ def refuse_batches(args: Namespace, *told: object) -> None:
 
 
 def refuse_resume(args: Namespace) -> None:
-    """Raise :class:`ConfigurationError` if the latest checkpoint is asked for of a run without a name."""
-    if getattr(args, "resume", None) == "latest" and args.name is None:
+    """Raise :class:`ConfigurationError` where ``--resume latest`` would begin a new run: without a name, for one."""
+    if getattr(args, "resume", None) != "latest":
+        return
+    if args.name is not None and (found := unseen_checkpoint(args)):
+        raise ConfigurationError(
+            f"--resume latest does not find {found}, as it takes the [, * or ? in that path for a pattern, and would "
+            f"begin anew; go on under another --name, with --resume {quote(str(found))}"
+        )
+    if args.name is None:
         raise ConfigurationError(
             "--resume latest goes on with the run that --name names, and without it a new run would start; add --name "
             f"with the name of that run's folder in {args.logs}"
         )
+
+
+def unseen_checkpoint(args: Namespace) -> Path | None:
+    """The newest checkpoint of the run that ``args`` name, if ``--resume latest`` cannot find it; else ``None``."""
+    folder = Path(args.logs) / args.name / "checkpoints"
+    if args.save_most_recent or args.remote_sync or not has_magic(str(folder)):  # the first two look elsewhere
+        return None
+    return max(folder.glob("*.pt"), key=lambda file: file.stat().st_mtime, default=None)
 
 
 def refuse_images(lookup: RewriteLookup) -> None:

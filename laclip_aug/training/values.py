@@ -11,8 +11,11 @@ from laclip_aug.errors import ConfigurationError
 
 
 def listed(text: str) -> tuple[str, ...]:
-    """``"a, b"`` as its parts."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """``"a, b"`` as its parts, of which there is one at least: a shell's variable that is not set is no list."""
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not parts:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; name at least one, or leave the option out")
+    return parts
 
 
 def share(text: str) -> float:

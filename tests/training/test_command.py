@@ -129,6 +129,24 @@ def test_what_ctrl_c_advises_goes_on_with_that_run(dataset: Dataset, tmp_path: P
     assert f"resuming checkpoint '{second}/checkpoints/epoch_1.pt' (epoch 1)" in (second / "out.log").read_text()
 
 
+def test_a_run_whose_name_is_a_pattern_goes_on_too(dataset: Dataset, tmp_path: Path) -> None:
+    """open_clip looks for the latest checkpoint by a pattern, and began anew where there is a bracket in the name."""
+    named = [*dataset.arguments(tmp_path, "lr[1e-3]"), "--model-config", str(dataset.model / "tiny-clip.json")]
+    named += ["--model", "tiny-clip"]
+    done = interrupted(1, named)
+    latest = tmp_path / "lr[1e-3]" / "checkpoints" / "epoch_1.pt"
+    advice = f"--logs {tmp_path} --name 'lr[1e-3]-2' --resume '{latest}'"
+    assert f"open_clip: interrupted; to go on, add to the same command: {advice}" in done.stderr.splitlines()
+
+    refused = run_command([*named, "--resume", "latest"])
+    assert refused.returncode == 2
+    assert f"open_clip: error: --resume latest does not find {latest}" in refused.stderr
+    done = interrupted(9, [*named, *shlex.split(advice)])
+    assert done.returncode == 0, done.stderr[-2000:]
+    log = (tmp_path / "lr[1e-3]-2" / "out.log").read_text()
+    assert f"resuming checkpoint '{latest}' (epoch 1)" in log
+
+
 def test_ctrl_c_before_a_checkpoint_and_before_training(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

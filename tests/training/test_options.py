@@ -120,9 +120,25 @@ def test_weights_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
         parse(["--text-aug", "laclip", "--text-aug-cache", str(tmp_path), "--text-aug-weights", text])
 
 
+@pytest.mark.parametrize("option", ["with", "weights", "strategies", "linked", "cache"])
+@pytest.mark.parametrize("text", ["", " , "])
+def test_a_list_of_nothing_is_refused(tmp_path: Path, option: str, text: str) -> None:
+    """As a variable of a shell that is not set leaves it: ``--text-aug-linked "$LINKED"``."""
+    cache = [] if option == "cache" else ["--text-aug-cache", str(tmp_path)]
+    with pytest.raises(ConfigurationError, match=f"--text-aug-{option}"):
+        parse(["--text-aug", "laclip", *cache, f"--text-aug-{option}", text])
+
+
+def test_a_value_of_the_trainers_may_look_like_an_option_of_ours() -> None:
+    notes = ["--wandb-notes", "--text-aug laclip, first try"]
+    assert parse(notes) == (TextAugOptions(), notes)
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
+        ("--text-aug-with eda:2,eda:3", "--text-aug-with names eda twice"),
+        ("--text-aug-with sentences --text-aug-linked flip,flip", "--text-aug-linked names flip twice"),
         ("--text-aug-with eda:0", "sentences:4"),
         ("--text-aug-with eda:x", "sentences:4"),
         ("--text-aug-with llm", "make them with laclip-aug build"),
