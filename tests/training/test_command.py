@@ -91,6 +91,7 @@ import functools, os, signal, sys
 import open_clip_train.main as trainer
 from laclip_aug.cli.open_clip import main
 whole, stop = trainer.train_one_epoch, int(sys.argv.pop(1))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it
 @functools.wraps(whole)
 def train_one_epoch(model, data, loss, epoch, *rest, **named):
     if epoch == stop:
