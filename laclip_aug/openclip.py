@@ -26,6 +26,7 @@ from laclip_aug.errors import ConfigurationError, UnsupportedOpenClipError
 SUPPORTED = ((2, 29), (4, 3))
 """The first version that is known to work, and the first that is not. Of 4.2 a development version was tested.
 A version in between is taken if every seam is there with its parameters."""
+_ADDED: dict[str, Path] = {}  # the files of models that open_clip does not bring
 _BOUNDS = ">={}.{},<{}.{}".format(*SUPPORTED[0], *SUPPORTED[1])
 
 
@@ -151,6 +152,12 @@ def add_model_config(path: Path) -> None:
     if path.suffix != ".json" or not isinstance(found, dict) or any(key not in found for key in keys):
         raise ConfigurationError(f"{path} is no model configuration: a .json file with the keys {', '.join(keys)}")
     _module("open_clip").add_model_config(path)
+    _ADDED[path.stem] = path
+
+
+def typed_model(name: str) -> str:
+    """What :func:`load_tokenizer` calls, in another process too, the model that the trainer knows as ``name``."""
+    return str(_ADDED.get(name, name if ":" in name else name.replace("/", "-")))
 
 
 def model_config(name: str) -> dict[str, Any]:

@@ -6,10 +6,12 @@ import logging
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from torch import distributed
 
+from laclip_aug import openclip
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.quality.context import context_of, recorded
 
@@ -77,12 +79,13 @@ def warn_of_contexts(lookup: Any, tokenizer: Any, args: Namespace) -> None:
     held = {recorded(config.describe) for config in getattr(manifest, "configs", ())} - {None}
     if args.rank or not held or (own := context_of(tokenizer, args.model)) is None:
         return
-    model = f"{args.model}:{own.tokens}" if getattr(args, "force_context_length", None) else args.model
+    model = openclip.typed_model(args.model)
+    model += f":{own.tokens}" if getattr(args, "force_context_length", None) else ""
     for context in sorted(held - {own}, key=str):
         logging.warning(
             "the cache's texts were held to %s, and %s reads %s; build a cache for it with --for-model %s",
             context,
             args.model,
             own,
-            model,
+            quote(model),
         )

@@ -69,7 +69,7 @@ def refuse_images(lookup: RewriteLookup) -> None:
 def refuse_losses(args: Namespace, texts_per_image: int) -> None:
     """Raise :class:`ConfigurationError` if the loss that ``args`` ask for has no form over several texts per image."""
     texts = f"{texts_per_image} texts per image"
-    if "coca" in args.model.lower() or "multimodal_cfg" in openclip.model_config(args.model):
+    if _decodes(args.model):
         raise ConfigurationError(f"{args.model} decodes one caption per image; it cannot train on {texts}: use laclip")
     if args.distill_model is not None and args.distill_pretrained is not None:
         for option, given in (("--siglip", args.siglip), ("--accum-freq", args.accum_freq > 1)):
@@ -79,3 +79,15 @@ def refuse_losses(args: Namespace, texts_per_image: int) -> None:
         raise ConfigurationError(
             f"the loss over {texts} gathers by torch.distributed; start with torchrun, not horovod"
         )
+
+
+def _decodes(model: str) -> bool:
+    """Whether a model is a captioner, as far as its name and what is on this machine tell."""
+    if "coca" in model.lower():
+        return True
+    if model.startswith("hf-hub:"):  # each process would fetch it, and not from where --cache-dir says
+        return False
+    try:
+        return "multimodal_cfg" in openclip.model_config(model if ":" in model else model.replace("/", "-"))
+    except (OSError, ValueError):  # the trainer says what is wrong with it
+        return False

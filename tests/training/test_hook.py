@@ -122,10 +122,23 @@ def test_a_changed_trainer_gets_its_augmentation_from_its_own_arguments(cache: P
 
 def test_a_captioning_model_of_another_name_is_refused(cache: Path, tmp_path: Path) -> None:
     config = open_clip.get_model_config("coca_ViT-B-32")
-    (tmp_path / "captioner.json").write_text(json.dumps(config))
-    open_clip.add_model_config(tmp_path / "captioner.json")
-    with hook.install(options(cache)), pytest.raises(ConfigurationError, match="decodes one caption"):
-        open_clip_train.main.parse_args(["--model", "captioner"])
+    (tmp_path / "my-captioner.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path / "my-captioner.json")
+    for name in ("my-captioner", "my/captioner"):  # one and the same to the trainer
+        with hook.install(options(cache)), pytest.raises(ConfigurationError, match="decodes one caption"):
+            open_clip_train.main.parse_args(["--model", name])
+
+
+@pytest.mark.parametrize("name", ["hf-hub:me/tiny", "local-dir:no/such/folder", "local-dir:", "ViT-B/32"])
+def test_a_models_configuration_is_not_fetched(cache: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--cache-dir`` says where it is, and each process would fetch it; what is not there the trainer says itself."""
+
+    def fetch(*args: object, **named: object) -> None:
+        pytest.fail("the hub was asked")
+
+    monkeypatch.setattr("open_clip.factory.download_pretrained_from_hf", fetch)
+    with hook.install(options(cache)):
+        open_clip_train.main.parse_args(["--model", name])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +24,12 @@ from laclip_aug.cache.lookup import CachedAugmenter
 from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.eda import EDAAugmenter
 from laclip_aug.errors import ConfigurationError
+from laclip_aug.quality.context import context_for
 from laclip_aug.training import provenance
 from laclip_aug.training.augmentation import TextAugmentation
 from laclip_aug.training.options import TextAugOptions
 
-from .conftest import CAPTIONS, make_cache
+from .conftest import CAPTIONS, Dataset, make_cache
 
 Train = Callable[..., Path]
 
@@ -232,6 +235,33 @@ def test_texts_made_for_another_context_are_warned_of(train: Train, tmp_path: Pa
         log = (run / "out.log").read_text()
         assert ("the cache's texts were held to 77 tokens of CLIP, and " in log) == (name == "longer")
         assert ("reads 32 tokens of CLIP; build a cache for it with --for-model " in log) == (name == "longer")
+
+
+@pytest.mark.parametrize("length", [32, 16])
+def test_the_advised_model_is_one_that_a_build_knows(
+    train: Train, dataset: Dataset, tmp_path: Path, length: int
+) -> None:
+    own = tmp_path / "my own clip.json"
+    own.write_text((dataset.model / "tiny-clip.json").read_text())
+    config = Config("llm", "test", seed=0, n=1, sources=("chatgpt",), describe={"context": {"tokens": 77}})
+    with CacheWriter(tmp_path / "cache", config) as writer:
+        writer.new([CAPTIONS[0]])
+        writer.add(Outcome(CAPTIONS[0], (Rewrite("chatgpt", f"a photo of {CAPTIONS[0]}"),)))
+        writer.finish()
+    chosen = ["--text-aug", "laclip", "--text-aug-cache", str(tmp_path / "cache"), "--text-aug-on-miss", "original"]
+    chosen += ["--model-config", str(own), "--model", "my own clip"]
+    chosen += [] if length == 32 else ["--force-context-length", str(length)]
+    log = (train(*chosen, epochs=1) / "out.log").read_text()
+
+    _, model = shlex.split(re.findall(r"build a cache for it with (--for-model .*)", log)[0])
+    assert context_for(model).tokens == length
+
+
+def test_a_name_with_a_slash_is_advised_as_a_build_knows_it(caplog: pytest.LogCaptureFixture) -> None:
+    """The trainer takes ``ViT-B/32`` for ``ViT-B-32``."""
+    tokenizer, args = SimpleTokenizer(), Namespace(rank=0, model="ViT-B/32", force_context_length=None)
+    provenance.warn_of_contexts(held({"tokens": 64, "tokenizer": "clip"}), tokenizer, args)
+    assert caplog.messages[0].endswith("--for-model ViT-B-32")
 
 
 def test_which_contexts_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
