@@ -72,7 +72,7 @@ def augmenter_from(args: argparse.Namespace) -> CaptionAugmenter:
         key, equals, text = item.partition("=")
         key = key.strip().replace("-", "_")
         if not (equals and key):
-            raise ConfigurationError(f"--option {item!r} is no key=value; write for example --option rate=0.2")
+            raise ConfigurationError(f"--option {item!r} is no key=value; write for example --option alpha_sr=0.2")
         if key in given:
             raise ConfigurationError(f"option {key!r} is given twice; keep one of them")
         given.add(key)

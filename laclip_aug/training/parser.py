@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.training.options import DEFAULT_POOL, TextAugOptions
@@ -163,5 +164,9 @@ def options_of(namespace: argparse.Namespace) -> TextAugOptions:
     caches = values.pop("cache")
     values["cache"] = tuple(caches) if len(caches) > 1 else caches[0] if caches else None
     values["augmenters"], given = values.pop("with"), values.pop("option")
-    augmenter_options = dict(map(key_value, given))
+    augmenter_options: dict[str, Any] = {}
+    for key, value in map(key_value, given):
+        if key in augmenter_options:
+            raise ConfigurationError(f"--text-aug-option {key} is given twice; keep one of them")
+        augmenter_options[key] = value
     return TextAugOptions(mode=namespace.text_aug, augmenter_options=augmenter_options, **values)

@@ -64,7 +64,8 @@ class TextSampler:
 
     Raises:
         UnknownNameError: a strategy, or a source with a weight, is none of the lookups'.
-        ConfigurationError: ``num_texts`` is over ``pool``, or below 1; two lookups cannot be told apart.
+        ConfigurationError: ``num_texts`` is over ``pool``, or below 1; two lookups cannot be told apart; ``weights``
+            leave nothing, or are of a source that is not among ``strategies``.
     """
 
     def __init__(
@@ -84,13 +85,20 @@ class TextSampler:
         for strategy in strategies or ():
             if strategy not in there_are:
                 raise UnknownNameError("strategy", strategy, there_are)
-        for source in weights or ():
+        for source, weight in (weights or {}).items():
             if source not in (ORIGINAL, *there_are):
                 raise UnknownNameError("source of texts with a weight:", source, (ORIGINAL, *there_are))
+            if weight and strategies is not None and source not in (ORIGINAL, *strategies):
+                raise ConfigurationError(
+                    f"{source} has a weight and is not chosen: the strategies are {', '.join(strategies)}; name it "
+                    "among them, or leave out its weight"
+                )
         chosen = there_are if strategies is None else strategies
         self.lookups = lookups
         self.multi = multi
         self.strategies = tuple(name for name in chosen if weights is None or weights.get(name, 1) > 0)
+        if weights is not None and weights.get(ORIGINAL, 1) == 0 and not self.strategies:
+            raise ConfigurationError("the weights leave no text to draw; give a source more than 0")
         self.pool = len(self.strategies) + 1 if pool is None else pool
         self.num_texts = (num_texts or self.pool) if multi else 1
         if num_texts is not None and not 1 <= num_texts <= self.pool:

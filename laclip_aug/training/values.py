@@ -44,14 +44,14 @@ def weights(text: str) -> dict[str, float]:
 
 
 def key_value(item: str) -> tuple[str, Any]:
-    """``"rate=0.2"`` as a parameter's name and its value, JSON where it can be read as such.
+    """``"alpha_sr=0.2"`` as a parameter's name and its value, JSON where it can be read as such.
 
     Raises:
         ConfigurationError: it has another form.
     """
     key, equals, text = item.partition("=")
     if not (equals and key.strip()):
-        raise ConfigurationError(f"--text-aug-option {item!r} is no KEY=VALUE; write for example rate=0.2")
+        raise ConfigurationError(f"--text-aug-option {item!r} is no KEY=VALUE; write for example alpha_sr=0.2")
     try:
         return key.strip().replace("-", "_"), json.loads(text)
     except ValueError:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from laclip_aug.augmenter import create_augmenter
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.training.options import TextAugOptions
 from laclip_aug.training.parser import parse
@@ -80,8 +81,10 @@ def test_options_of_an_augmenter_that_works_while_loading() -> None:
 
     assert options.augmenter_options == {"rate": 0.2, "lexicon": "small"}
     assert rest == []
-    with pytest.raises(ConfigurationError, match="KEY=VALUE"):
+    with pytest.raises(ConfigurationError, match="KEY=VALUE") as error:
         parse(["--text-aug", "eda", "--text-aug-option", "rate"])
+    options, _ = parse(["--text-aug", "eda", "--text-aug-option", str(error.value).split("for example ")[1]])
+    create_augmenter("eda", **options.augmenter_options)  # the example is one of its parameters
 
 
 def test_the_namespace_has_the_command_lines_names(tmp_path: Path) -> None:
@@ -137,6 +140,7 @@ def test_a_value_of_the_trainers_may_look_like_an_option_of_ours() -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
+        ("--text-aug-with eda --text-aug-option alpha-sr=1 --text-aug-option alpha_sr=2", "alpha_sr is given twice"),
         ("--text-aug-with eda:2,eda:3", "--text-aug-with names eda twice"),
         ("--text-aug-with sentences --text-aug-linked flip,flip", "--text-aug-linked names flip twice"),
         ("--text-aug-with eda:0", "sentences:4"),

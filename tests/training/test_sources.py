@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,6 +101,24 @@ def test_weights_count_among_the_sources_that_a_caption_has(tmp_path: Path) -> N
     never = sampler_for(TextAugOptions(mode="laclip", cache=str(made), weights={"original": 0.0}))
     assert sources_drawn(never, epochs=50) == {"b": 50}
     assert never.texts("a cat", 0) == ("a cat",)  # there is nothing else
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"weights": dict.fromkeys(("original", *STRATEGIES), 0.0)}, "leave no text to draw"),
+        ({"weights": {"original": 0.0, "human": 0.0}, "strategies": ("human",)}, "leave no text to draw"),
+        ({"weights": {"original": 1.0, "bard": 2.0}, "strategies": ("human",)}, "bard has a weight and is not chosen"),
+    ],
+)
+def test_weights_that_choose_nothing_are_refused(cache: Path, changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        sampler_for(TextAugOptions(mode="laclip", cache=str(cache), **changes))
+
+
+def test_a_source_that_is_not_chosen_may_be_left_out_twice(cache: Path) -> None:
+    options = TextAugOptions(mode="laclip", cache=str(cache), strategies=("human",), weights={"bard": 0.0})
+    assert sampler_for(options).strategies == ("human",)
 
 
 def test_several_texts_are_drawn_by_the_weights_without_repeats(cache: Path, own: Path) -> None:
