@@ -224,6 +224,8 @@ class TextMap:
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         """The batch, lists by column, with the column of texts. Raises as :class:`TextAugCollate` does."""
         captions = _part(batch, self._column)
+        if isinstance(captions, str):
+            raise ConfigurationError(f"there is one text in {self._column!r}, not a batch: map(..., batched=True)")
         keys = [None] * len(captions) if self._image_key is None else _part(batch, self._image_key)
         rows = zip(captions, keys, strict=True)
         return {**batch, self._into: [self._draw(caption, self._column, key) for caption, key in rows]}
@@ -234,8 +236,10 @@ def _itself(key: object) -> object:
 
 
 def _part(sample: Any, where: int | str) -> Any:
-    """The part of a sample or a batch at a place or key."""
+    """The part of a sample or a batch at a place or key; a text has none."""
     try:
+        if isinstance(sample, str | bytes):
+            raise TypeError
         return sample[where]
     except (KeyError, IndexError, TypeError) as error:
         has = f"keys {sorted(map(str, sample))}" if isinstance(sample, Mapping) else f"a {type(sample).__name__}"

@@ -119,8 +119,8 @@ class MultiTextLoss(nn.Module):
         self,
         image_features: Tensor,
         text_features: Tensor,
-        logit_scale: Tensor,
-        logit_bias: Tensor | None = None,
+        logit_scale: Tensor | float,
+        logit_bias: Tensor | float | None = None,
         output_dict: bool = False,
         *,
         row_ids: Tensor | None = None,
@@ -146,9 +146,14 @@ class MultiTextLoss(nn.Module):
             extra: handed on to ``single`` at K = 1; otherwise refused.
 
         Raises:
-            ConfigurationError: the shapes give no whole K, row ids are needed and absent, ``extra`` at K > 1, or a
-                teacher of another number of texts or with ``kind='siglip'``.
+            ConfigurationError: the features have another form or give no whole K, row ids are needed and absent,
+                ``extra`` at K > 1, or a teacher of another number of texts or with ``kind='siglip'``.
         """
+        if image_features.ndim != 2 or text_features.ndim != 2:
+            raise ConfigurationError(
+                f"features of the form {tuple(image_features.shape)} and {tuple(text_features.shape)}: give image "
+                "features [B, D] and give text features [B*K, D], text j of image b in row b*K + j"
+            )
         images, texts = image_features.shape[0], text_features.shape[0]
         if images == 0 or texts == 0 or texts % images:
             raise ConfigurationError(
@@ -174,7 +179,9 @@ class MultiTextLoss(nn.Module):
                 raise ConfigurationError("distillation is of softmax losses: use kind='clip', or no teacher")
             check_teacher(taught, images, texts)
         ids = self._ids(row_ids, images)
-        losses = self._losses(image_features, text_features, logit_scale, logit_bias, ids, list(taught.values()))
+        scale = _as_tensor(logit_scale, image_features)
+        bias = None if logit_bias is None else _as_tensor(logit_bias, image_features)
+        losses = self._losses(image_features, text_features, scale, bias, ids, list(taught.values()))
         if output_dict:
             return dict(zip(("contrastive_loss", "distill_loss"), losses, strict=False))
         return losses if len(losses) == 2 else losses[0]
@@ -245,3 +252,8 @@ class MultiTextLoss(nn.Module):
         theirs = gathered(their_images, their_texts, whole=whole, with_grad=False, **ranks)
         image_side, text_side = distillation(ours, scale, theirs, their_scale, choice)
         return contrastive, (factor * image_side + weight * text_side) / 2
+
+
+def _as_tensor(value: Tensor | float, like: Tensor) -> Tensor:
+    """A scale or bias, which may be fixed, where the features are."""
+    return value if isinstance(value, Tensor) else torch.tensor(float(value), device=like.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from shlex import quote
 from typing import Any
 
@@ -35,7 +36,7 @@ class TextAugOptions:
     """
 
     mode: str = "none"
-    cache: str | tuple[str, ...] | None = None
+    cache: str | Path | Sequence[str | Path] | None = None
     augmenters: tuple[str, ...] = ()
     strategies: tuple[str, ...] | None = None
     original_prob: float | None = None
@@ -137,7 +138,8 @@ class TextAugOptions:
     @property
     def caches(self) -> tuple[str, ...]:
         """The directories of ``cache``, in their order."""
-        return self.cache if isinstance(self.cache, tuple) else () if self.cache is None else (self.cache,)
+        given = [] if self.cache is None else [self.cache] if isinstance(self.cache, str | Path) else self.cache
+        return tuple(map(str, given))
 
     @property
     def made(self) -> dict[str, int]:

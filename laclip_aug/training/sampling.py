@@ -183,7 +183,8 @@ class TextSampler:
                 if self.on_miss == "error":
                     raise CacheMissError(
                         f"no rewrites of {caption[:200]!r} in the cache {place_of(lookup)}; add them with laclip-aug "
-                        "build on the training captions, or train with --text-aug-on-miss original"
+                        "build on the training captions, or train with --text-aug-on-miss original "
+                        "(on_miss='original' in a loop of your own)"
                     )
                 missed += 1
                 continue

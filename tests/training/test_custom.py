@@ -160,8 +160,27 @@ def test_mistakes_are_explained(several: TextSampler) -> None:
         list(TextStage(several)([{"txt": b"a red dog"}]))
     with pytest.raises(ConfigurationError, match="no 'caption'"):
         TextMap(several)({"title": ["a red dog"]})
-    with pytest.raises(CacheMissError, match="a whale"):
+    with pytest.raises(CacheMissError, match=r"a whale.*on_miss='original' in a loop of your own"):
         TextMap(several)({"caption": ["a whale"]})
+
+
+def test_a_text_is_no_list_of_its_letters(several: TextSampler) -> None:
+    """``map`` without ``batched=True`` gives rows, whose captions were taken for as many as they have letters."""
+    eda = sampler_for(TextAugOptions(mode="eda"))  # misses nothing
+    table = datasets.Dataset.from_dict({"caption": list(CAPTIONS)})
+    with pytest.raises(ConfigurationError, match=r"batched=True"):
+        table.map(TextMap(eda))
+    with pytest.raises(ConfigurationError, match="no 1 in a str"):
+        TextAugCollate(TOKENIZER, eda)(CAPTIONS)
+    assert len(table.map(TextMap(eda), batched=True)) == len(CAPTIONS)
+
+
+def test_caches_may_be_paths_and_a_list(cache: Path, several: TextSampler) -> None:
+    for one in (cache, [cache], [str(cache)], (cache,)):
+        sampler = sampler_for(TextAugOptions(mode="laclip-mt", cache=one))
+        assert sampler.texts(CAPTIONS[0], 0) == several.texts(CAPTIONS[0], 0)
+    with pytest.raises(ConfigurationError, match=r"no such directory; build it with: .* --cache no/dir"):
+        TextAugOptions(mode="laclip", cache=Path("no/dir"))
 
 
 def test_misses_are_counted(tmp_path: Path) -> None:

@@ -247,10 +247,22 @@ def test_wrong_options(options, message):
         MultiTextLoss(**options)
 
 
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_fixed_scale_may_be_a_number(kind, k):
+    """As in open_clip's own losses."""
+    images, texts = (part.detach() for part in features(4, k)[:2])
+    plain, numbers = (ClipLoss(), [20.0]) if kind == "clip" else (SigLipLoss(), [20.0, -10.0])
+    expected = sum(float(plain(images, texts[j::k], *numbers)) for j in range(k)) / k
+    assert float(MultiTextLoss(kind=kind)(images, texts, *numbers)) == pytest.approx(expected)
+
+
 def test_wrong_calls():
     images, texts, scale, _ = features(4, 2)
     with pytest.raises(ConfigurationError, match="whole number of texts"):
         MultiTextLoss()(images, texts[:7], scale)
+    with pytest.raises(ConfigurationError, match=r"and \(4, 2, .*give text features \[B\*K, D\]"):
+        MultiTextLoss()(images, texts.view(4, 2, -1), scale)
     with pytest.raises(ConfigurationError, match="no use for labels"):
         MultiTextLoss()(images, texts, scale, labels=images)
     teacher = {"dist_image_features": images, "dist_text_features": texts[:4], "dist_logit_scale": scale}
