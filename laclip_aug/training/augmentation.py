@@ -168,6 +168,11 @@ class TextAugmentation:
             return single
         if (name := type(single).__name__) not in _PLAIN_LOSSES:
             raise ConfigurationError(f"open_clip's {name} pairs one text with an image, not several: use laclip")
+        if args.siglip and getattr(args, "loss_dist_impl", None) and args.rank == 0:
+            logging.warning(
+                "--loss-dist-impl %s is passed over: the sigmoid loss over several texts gathers all of them at once",
+                args.loss_dist_impl,
+            )
         distributed = {"local_loss": args.local_loss, "gather_with_grad": args.gather_with_grad}
         self.multi_text_loss = self._loss_for(args, single, **distributed, rank=args.rank, world_size=args.world_size)
         return self.multi_text_loss

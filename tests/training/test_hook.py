@@ -180,6 +180,19 @@ def test_a_task_of_open_clip_4_gets_the_multi_text_loss(
     assert open_clip_train.main.create_task is create_task
 
 
+@pytest.mark.parametrize(("siglip", "said"), [(True, 1), (False, 0)])
+def test_an_exchange_of_open_clips_that_several_texts_do_not_use_is_named(
+    cache: Path, arguments: Namespace, siglip: bool, said: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    vars(arguments).update(siglip=siglip, loss_dist_impl="reduce", world_size=2)
+    loss = open_clip.loss.SigLipLoss() if siglip else open_clip.ClipLoss()
+    for mode, times in (("laclip-mt", said), ("laclip", 0)):
+        caplog.clear()
+        TextAugmentation(options(cache, mode=mode)).loss(loss, arguments)
+        assert [record.levelname for record in caplog.records] == ["WARNING"] * times
+        assert ("--loss-dist-impl reduce" in caplog.text) == bool(times)
+
+
 def test_a_task_without_a_loss_cannot_take_several_texts(
     cache: Path, arguments: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
