@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from laclip_aug.encoding import HEAD, conversion, wide_encoding
 from laclip_aug.errors import ConfigurationError
 
 OWN_WEIGHTS = ("hf-hub:", "local-dir:")
@@ -23,7 +24,7 @@ _LITERALS = (
     *("force_quick_gelu", "force_custom_text", "force_image_size", "force_context_length", "siglip"),
     *("image_mean", "image_std"),
 )
-_FOLDER, _OPTIONS = "checkpoints", "params.txt"
+FOLDER, OPTIONS = "checkpoints", "params.txt"
 _UNSET = ("None", "False", "")
 
 
@@ -35,22 +36,28 @@ def options_beside(weights: str) -> dict[str, Any]:
     Raises:
         ConfigurationError: the run's ``params.txt`` cannot be read, or a value in it is no number, list or word.
     """
-    path = Path(weights)
-    if not weights or not path.is_file():
-        return {}
-    runs = [place.parent.parent for place in (path.absolute(), path.resolve()) if place.parent.name == _FOLDER]
-    file = next((run / _OPTIONS for run in runs if (run / _OPTIONS).is_file()), None)
-    if file is None:
+    if (file := options_file(weights)) is None:
         return {}
     try:
-        text = file.read_text("utf-8", "replace")
+        data = file.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{file} says how a model was made; make it readable ({error})") from error
-    found = {}
+    if wide := wide_encoding(data[:HEAD]):  # an editor's; the trainer writes none
+        raise ConfigurationError(f"{file} is not UTF-8; {conversion(str(file), wide)}")
+    text, found = data.decode("utf-8-sig", "replace"), {}
     for name, _, value in (line.partition(": ") for line in text.splitlines()):
         if name in (*_WORDS, *_LITERALS) and value not in _UNSET:
             found[name] = value if name in _WORDS else _literal(value, f"{file}: {name}")
     return found
+
+
+def options_file(weights: str) -> Path | None:
+    """The ``params.txt`` of the run in whose folder the file ``weights`` is, by its path or by where a link leads."""
+    path = Path(weights)
+    if not weights or not path.is_file():
+        return None
+    runs = [place.parent.parent for place in (path.absolute(), path.resolve()) if place.parent.name == FOLDER]
+    return next((run / OPTIONS for run in runs if (run / OPTIONS).is_file()), None)
 
 
 def _literal(text: str, place: str) -> Any:

@@ -7,11 +7,12 @@ A name is one that open_clip knows, the ``.json`` of a configuration (for a toke
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from laclip_aug import openclip
-from laclip_aug.checkpoints import as_words, options_beside
+from laclip_aug.checkpoints import FOLDER, OPTIONS, as_words, options_beside, options_file
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 
 
@@ -51,22 +52,47 @@ def trained_options(weights: str) -> dict[str, Any]:
     return {option: value for option, value in given.items() if value} | found
 
 
-def load_model(name: str, pretrained: str = "", precision: str = "fp32", device: str = "cpu") -> openclip.LoadedModel:
+def told_options(name: str, weights: str) -> dict[str, Any]:
+    """:func:`trained_options`; standard error says which they are, or that nobody knows those of a file.
+
+    Nothing is said of a tag, nor of a checkpoint in the folder of a run that had none.
+    """
+    options = trained_options(weights)
+    if options:
+        said = f"{as_words(options)}: the options are of its training, by its run's {OPTIONS}"
+        print(f"{name}:{weights} {said}", file=sys.stderr)
+    elif Path(weights).is_file() and options_file(weights) is None:
+        print(
+            f"warning: {name}:{weights}: no {OPTIONS} of its training is beside it, so it is judged with {name}'s own "
+            "activation, context length, image size and preprocessing. If it was trained with others "
+            "(force_quick_gelu, force_image_size, image_mean, siglip, ...), put it where its trainer had it, "
+            f"RUN/{FOLDER}/{Path(weights).name}, beside RUN/{OPTIONS}; or write that file by hand, a line for each "
+            "option: image_mean: [0.5, 0.5, 0.5]",
+            file=sys.stderr,
+        )
+    return options
+
+
+def load_model(
+    name: str,
+    pretrained: str = "",
+    precision: str = "fp32",
+    device: str = "cpu",
+    options: Mapping[str, Any] | None = None,
+) -> openclip.LoadedModel:
     """The model ``name`` with a tag's or a file's weights; ``hf-hub:REPO`` and ``local-dir:DIR`` have their own too.
 
-    A checkpoint in its run's folder is made with its ``trained_options``, and standard error says so. Files are read
+    It is made with the ``options`` of its training; those of :func:`told_options` if they are not given. Files are read
     without running code that is in them (``weights_only``).
 
     Raises:
         ConfigurationError: open_clip has no such model, or its weights cannot be loaded.
     """
-    given = f"{name}:{pretrained}".rstrip(":")
-    if options := trained_options(pretrained):
-        given += f" {as_words(options)}"
-        print(f"{given}: the options are of its training, by its run's params.txt", file=sys.stderr)
-    options |= {"init_logit_bias": -10} if options.pop("siglip", False) else {}  # as the trainer has it
+    made_with = dict(told_options(name, pretrained) if options is None else options)
+    given = f"{name}:{pretrained} {as_words(made_with)}".rstrip(" :")
+    made_with |= {"init_logit_bias": -10} if made_with.pop("siglip", False) else {}  # as the trainer has it
     try:
-        return openclip.create_model(name, pretrained, precision, device, **options)
+        return openclip.create_model(name, pretrained, precision, device, **made_with)
     except Exception as error:  # whatever a model's constructor and the reading of its file raise
         raise ConfigurationError(
             f"open_clip cannot make {given!r} ({error}); give a model and weights as open_clip.list_pretrained() "

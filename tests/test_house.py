@@ -22,7 +22,8 @@ _SECOND = _FIRST | {"quality", "generation"}
 _THIRD = _SECOND | {"exchange", "rewrite", "eda", "backtranslation", "sentences"}
 MAY_IMPORT = {
     **{room: set[str]() for room in _GROUND},
-    **dict.fromkeys(("augmenter", "checkpoints", "encoding"), _GROUND),
+    **dict.fromkeys(("augmenter", "encoding"), _GROUND),
+    "checkpoints": _GROUND | {"encoding"},
     "openclip": _GROUND | {"checkpoints"},
     "models": _GROUND | {"checkpoints", "openclip"},
     **dict.fromkeys(("quality", "generation"), _FIRST),

@@ -22,7 +22,7 @@ from laclip_aug import openclip
 from laclip_aug.checkpoints import OWN_WEIGHTS, as_words
 from laclip_aug.errors import ConfigurationError, ModelError
 from laclip_aug.evaluation.paper import PAPER, load_paper_model
-from laclip_aug.models import load_model, trained_options
+from laclip_aug.models import load_model, told_options
 
 PRECISIONS = ("fp32", "amp", "amp_bf16")
 TEMPLATE_SETS = ("openai", "simple")
@@ -85,11 +85,16 @@ class Model:
             folder = Path(self.name.removeprefix("local-dir:"))
             files = sorted(file for file in folder.glob("*") if file.is_file())
             found["folder" if "weights" in found else "weights"] = f"sha256:{_hash_of(files)}"
-        if self.name != PAPER and (options := trained_options(self.pretrained)):
-            found["options"] = as_words(options)
+        if self.options:
+            found["options"] = as_words(self.options)
         if self.config is not None:
             found["config"] = f"sha256:{_hash_of([self.config])}"
         return found
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """Those of its training, as far as they are known; standard error says which, or that nobody knows."""
+        return {} if self.name == PAPER else told_options(self.name, self.pretrained)
 
     @cached_property
     def key(self) -> str:
@@ -110,7 +115,7 @@ class Model:
             return found
         if self.config is not None:
             openclip.add_model_config(self.config)
-        return load_model(self.name, self.pretrained, self.precision, self._device)
+        return load_model(self.name, self.pretrained, self.precision, self._device, self.options)
 
     @cached_property
     def _device(self) -> str:

@@ -273,6 +273,49 @@ def test_a_checkpoint_is_judged_as_it_was_trained(
     assert said in capsys.readouterr().err
 
 
+def test_a_checkpoint_that_was_taken_out_of_its_run_is_judged_with_a_warning(
+    model_files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And following it judges the checkpoint as it was trained: in another run's folder, with lines typed by hand."""
+    state = torch.load(model_files[1], weights_only=True)["state_dict"]
+    trained = run_folder(tmp_path / "run", state, "image_interpolation: bilinear")
+    copy = tmp_path / "best/epoch_1.pt"
+    copy.parent.mkdir()
+    copy.write_bytes(trained.read_bytes())
+    model = Model("tiny-eval", str(copy), model_files[0], device="cpu")
+    assert "options" not in model.identity
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1  # once, and before the model is loaded: where its features are kept, it never is
+    assert f"tiny-eval:{copy}: no params.txt of its training is beside it" in said
+    assert "tiny-eval's own activation, context length, image size and preprocessing" in said
+    assert f"RUN/checkpoints/{copy.name}, beside RUN/params.txt" in said and "image_mean: [0.5, 0.5, 0.5]" in said
+    _ = model.loaded
+    assert "params.txt" not in capsys.readouterr().err
+
+    (tmp_path / "best/checkpoints").mkdir()
+    copy.rename(tmp_path / "best/checkpoints/epoch_1.pt")
+    typed = "force_quick_gelu: True\r\nimage_mean: [0.5, 0.5, 0.5]\r\n"
+    for encoding in ("utf-8", "utf-8-sig"):
+        (tmp_path / "best/params.txt").write_bytes(typed.encode(encoding))
+        model = Model("tiny-eval", str(tmp_path / "best/checkpoints/epoch_1.pt"), model_files[0], device="cpu")
+        assert model.identity["options"] == "--force-quick-gelu --image-mean 0.5 0.5 0.5"
+        assert "the options are of its training" in capsys.readouterr().err
+    (tmp_path / "best/params.txt").write_bytes(typed.encode("utf-16"))
+    with pytest.raises(
+        ConfigurationError, match=r"params\.txt is not UTF-8; .*convert it with: iconv -f UTF-16 -t UTF-8"
+    ):
+        _ = Model("tiny-eval", str(tmp_path / "best/checkpoints/epoch_1.pt"), model_files[0], device="cpu").identity
+
+
+@pytest.mark.parametrize("options", [[], ["force_quick_gelu: True"]])
+def test_nothing_is_assumed_of_a_checkpoint_in_its_run(
+    model_files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    weights = run_folder(tmp_path / "run", torch.load(model_files[1], weights_only=True)["state_dict"], *options)
+    _ = Model("tiny-eval", str(weights), model_files[0], device="cpu").identity
+    assert "no params.txt" not in capsys.readouterr().err
+
+
 def test_options_of_training_are_part_of_the_key(
     model_files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
