@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import html
 
-from laclip_aug.quality.normal import in_order
+from laclip_aug.quality.normal import has_many_marks, normal_form
+
+_FEW = 1024
+"""Characters that could be or become marks, up to which ftfy's way is quick enough."""
 
 
 def as_clip_reads(text: str) -> str:
@@ -17,9 +20,27 @@ def as_clip_reads(text: str) -> str:
     """
     if "&" not in text and text.isascii() and text.isprintable():
         return text.strip()  # nothing to repair
+    return html.unescape(html.unescape(_repaired(text))).strip()
+
+
+def _repaired(text: str) -> str:
+    """``ftfy.fix_text(text)``, in time that grows with the text and no faster.
+
+    ftfy ends each of its rounds with a normal form, CPython's, which many marks in a row make slow
+    (:mod:`laclip_aug.quality.normal`), and what it unescapes, widens, decodes and takes away can bring them together.
+    So the rounds of a long text are gone through without forms first, with ours between them. If there were never many
+    marks in a row, which no ordinary text has, ftfy does it all again by itself.
+    """
     from ftfy import fix_text  # comes with open_clip
 
-    return html.unescape(html.unescape(fix_text(in_order(text)))).strip()
+    if len(text) - len(text.encode("ascii", "ignore")) + text.count("&") <= _FEW:
+        return fix_text(text)
+    fixed, before, many = text, "", False
+    while fixed != before:
+        before, plain = fixed, fix_text(fixed, normalization=None)
+        many = many or has_many_marks(plain)
+        fixed = normal_form("NFC", plain)
+    return fixed if many else fix_text(text)
 
 
 def is_nothing(caption: str) -> bool:

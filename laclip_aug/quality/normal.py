@@ -26,19 +26,27 @@ def normal_form(form: Form, text: str) -> str:
     >>> normal_form("NFC", "cafe\\u0301")
     'café'
     """
-    return text if text.isascii() else unicodedata.normalize(form, in_order(text, form))
+    if text.isascii() or len(text) <= _FEW:
+        return unicodedata.normalize(form, text)
+    in_order = _LONG.sub(lambda run: unicodedata.normalize(form, "".join(_sorted(run[0], form))), text)
+    return unicodedata.normalize(form, in_order)
 
 
-def in_order(text: str, form: Form = "NFC") -> str:
-    """``text`` with each long run of what could be marks brought into ``form``; its own form stays what it was."""
-    if len(text) <= _FEW:
-        return text
-    return _LONG.sub(lambda run: unicodedata.normalize(form, "".join(_sorted(run[0], form))), text)
+def has_many_marks(text: str) -> bool:
+    """Whether so many marks follow each other in ``text`` that CPython would bring it into form NFC slowly."""
+    runs = (run[0] for run in _LONG.finditer(text))
+    return any(marks and len(group) > _FEW for run in runs for marks, group in _groups(run, "NFC"))
 
 
 def _sorted(run: str, form: Form) -> Iterator[str]:
     """The characters of ``run``, taken apart as ``form`` does it, with the marks between two letters by class."""
+    for _, group in _groups(run, form):
+        yield from sorted(group, key=unicodedata.combining)  # stable; letters are all of class 0
+
+
+def _groups(run: str, form: Form) -> Iterator[tuple[bool, list[str]]]:
+    """What ``run`` is made of when ``form`` takes it apart: marks (True) and letters in turns."""
     apart: Literal["NFD", "NFKD"] = "NFD" if form == "NFC" else "NFKD"
     characters = "".join(unicodedata.normalize(apart, character) for character in run)
-    for _, group in groupby(characters, key=lambda character: unicodedata.combining(character) > 0):
-        yield from sorted(group, key=unicodedata.combining)  # stable; letters are all of class 0
+    for marks, group in groupby(characters, key=lambda character: unicodedata.combining(character) > 0):
+        yield marks, list(group)
