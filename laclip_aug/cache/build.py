@@ -195,7 +195,7 @@ class Run:
         if self.report.failed:
             entry["failed"] = dict(self.report.failed.most_common())
         self.writer.manifest.inputs["::".join(files)] = entry
-        self.writer.finish()
+        self.writer.finish(self.progress.step)
         self.report.cache = self.writer.manifest.counts
         return self.report
 

@@ -17,13 +17,11 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from heapq import merge
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
-from tqdm import tqdm
-
+from laclip_aug.cache.bar import Bar, Bars
 from laclip_aug.cache.dictionary import Dictionaries, trained
 from laclip_aug.cache.entry import crc32_of, pack
 from laclip_aug.cache.format import Manifest, Shard, TableEntry
@@ -46,9 +44,11 @@ _LENGTH = struct.Struct("<I")
 def compile_lookup(
     directory: Path,
     manifest: Manifest,
+    *,
     whole: bool = False,
     bucket_records: int = BUCKET_RECORDS,
     part_records: int = PART_RECORDS,
+    bars: Bars = Bar,
 ) -> None:
     """Bring the tables and sources in ``manifest`` up to its shards, and write what tables that takes.
 
@@ -56,6 +56,7 @@ def compile_lookup(
 
     Args:
         whole: make one table from all the shards, whatever there is.
+        bars: show how far it is.
 
     Raises:
         CacheCorruptError: a shard is damaged.
@@ -77,15 +78,17 @@ def compile_lookup(
         else:
             from_shards = manifest.shards[first : entries[0].end] + from_shards
     with ExitStack() as stack:
-        sources = [_sorted(directory, from_shards, manifest.sources, bucket_records)]
+        sources = [_sorted(directory, from_shards, manifest.sources, bucket_records, bars)]
         for entries in merged:
             shared = Dictionaries()
             tables = [Table(directory / entry.name, bytes.fromhex(entry.origin), shared) for entry in entries]
             for table in tables:
                 stack.callback(table.close)
             sources.append(chain.from_iterable(table.items() for table in tables))
-        bar: Any = stack.enter_context(tqdm(total=records, desc="compile", unit=" captions", disable=None, leave=False))
-        made = _written(directory, manifest, first, _shown(merge(*sources), bar), records, part_records)
+        pairs = merge(*sources)
+        least = list(islice(pairs, 1))  # what is new is sorted by now
+        bar = stack.enter_context(bars("writing the look-up", records))
+        made = _written(directory, manifest, first, bar.over(chain(least, pairs)), records, part_records)
     manifest.tables = [entry for entries in [*kept, made] for entry in entries]
 
 
@@ -142,39 +145,38 @@ def clear_tables(directory: Path, manifest: Manifest) -> None:
 
 
 def _sorted(
-    directory: Path, shards: Sequence[Shard], sources: Sequence[str], bucket_records: int
+    directory: Path, shards: Sequence[Shard], sources: Sequence[str], bucket_records: int, bars: Bars
 ) -> Iterator[tuple[bytes, bytes]]:
     """The entries of ``shards`` in the order of their keys."""
     numbers = {source: number for number, source in enumerate(sources)}
     total = sum(shard.rows for shard in shards)
-    pairs = ((key, pack(texts, numbers)) for shard in shards for key, texts in read_rewrites(directory, shard))
+    read = ((key, pack(texts, numbers)) for shard in shards for key, texts in read_rewrites(directory, shard))
+    bar = bars("sorting for the look-up", total)
     if total <= bucket_records:
-        yield from sorted(pairs)
+        with bar:
+            pairs = sorted(bar.over(read))
+        yield from pairs
         return
     buckets = directory / BUCKETS
     shutil.rmtree(buckets, ignore_errors=True)
     try:
-        for part in _dealt(pairs, buckets, -(-total // bucket_records)):
+        for part in _dealt(read, bar, buckets, -(-total // bucket_records)):
             yield from part
     finally:
         shutil.rmtree(buckets, ignore_errors=True)
 
 
-def _shown(pairs: Iterable[tuple[bytes, bytes]], bar: Any) -> Iterator[tuple[bytes, bytes]]:
-    for pair in pairs:
-        yield pair
-        bar.update()
-
-
-def _dealt(pairs: Iterator[tuple[bytes, bytes]], directory: Path, count: int) -> Iterator[list[tuple[bytes, bytes]]]:
+def _dealt(
+    pairs: Iterator[tuple[bytes, bytes]], bar: Bar, directory: Path, count: int
+) -> Iterator[list[tuple[bytes, bytes]]]:
     """``pairs`` in ``count`` sorted lists, each all below the next, through files in ``directory``."""
     count = min(count, 512)  # files open at once
     paths = [directory / str(number) for number in range(count)]
     with disk_errors(directory):
         directory.mkdir()
-        with ExitStack() as stack:
+        with bar, ExitStack() as stack:
             files = [stack.enter_context(path.open("wb")) for path in paths]
-            for key, value in pairs:
+            for key, value in bar.over(pairs):
                 bucket = int.from_bytes(key[:8], "big") * count >> 64
                 files[bucket].write(key + _LENGTH.pack(len(value)) + value)
     for path in paths:

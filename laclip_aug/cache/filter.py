@@ -9,26 +9,27 @@ like any others. Filtered with ``none``, a cache is again what it was before its
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from laclip_aug.cache.browse import records, snapshot
+from laclip_aug.cache.bar import Bar, Bars
+from laclip_aug.cache.browse import snapshot
 from laclip_aug.cache.compile import clear_tables, compile_lookup
 from laclip_aug.cache.config import ADDED, Config
 from laclip_aug.cache.format import Counts, Manifest
 from laclip_aug.cache.keys import caption_key
 from laclip_aug.cache.lock import writer_lock
-from laclip_aug.cache.shards import read_keys, read_shard, write_shard
+from laclip_aug.cache.shards import read_captions, read_keys, read_shard, write_shard
 from laclip_aug.cache.writer import next_shard, open_manifest, origin_of
 from laclip_aug.errors import CacheMismatchError, ConfigurationError
 from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.images import ImagePlace
 from laclip_aug.quality.gate import RELATED, Gate, measured
 from laclip_aug.quality.gated import gated_fingerprint, pairs_of, regated
+from laclip_aug.quality.sweep import Swept
 
 FILTER = "filter"
 """Key in a configuration's description: the gate, and the fingerprint before the first filter."""
@@ -69,7 +70,12 @@ def gate_of(directory: Path, spec: str) -> str:
 
 
 def filter_cache(
-    directory: str | Path, out: str | Path, spec: str, images: Images | None = None, progress: bool | None = None
+    directory: str | Path,
+    out: str | Path,
+    spec: str,
+    images: Images | None = None,
+    progress: bool | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> FilterReport:
     """Write the cache in ``directory`` to ``out``, its texts divided by the gate ``spec``.
 
@@ -79,6 +85,8 @@ def filter_cache(
         directory: a cache whose build has finished.
         out: a new directory, or what the same call left when it was killed.
         images: for signals that look at images.
+        progress: show a bar for each step; ``None`` shows it on a terminal, and how far it is as lines in a log.
+        clock: seconds, as ``time.monotonic``.
 
     Raises:
         ConfigurationError: the gate is wrong or needs images, the build has not finished, or ``out`` is the cache.
@@ -95,8 +103,7 @@ def filter_cache(
     if out.exists() and out.resolve() == directory.resolve():
         raise ConfigurationError(f"{out} is the cache itself; give a new directory with --out")
     source, report = now.manifest, FilterReport(now.manifest.counts)
-    gate.learn(record.caption for record in records(directory))
-    started = time.monotonic()
+    bars, started = partial(Bar, shown=progress, clock=clock), clock()
     with writer_lock(out):
         target = open_manifest(out)
         expected = Manifest(
@@ -110,26 +117,34 @@ def filter_cache(
         else:
             target = expected
         todo = source.shards[len(target.shards) :]
-        bar = tqdm(total=sum(s.rows for s in todo), desc="filter", unit=" captions", disable=_hidden(progress))
-        with bar:
+        if todo:
+            gate.learn(_Captions(directory, source, bars))
+        with bars("filter", sum(shard.rows for shard in todo)) as bar:
             for shard in todo:
-                made = regated(
-                    [r for _, r in read_shard(directory, shard)], gate, _wanted(source, shard), _look(images)
-                )
+                stored = [record for _, record in read_shard(directory, shard)]
+                made = regated(stored, gate, _wanted(source, shard), _look(images), bar.share(shard.rows))
                 with next_shard(out, target) as index:
                     written = write_shard(out, index, made, [origin_of(target, run) for run in shard.made_by])
                     target.shards.append(replace(written, made_by=shard.made_by))
-                bar.update(shard.rows)
-        compile_lookup(out, target)
+        compile_lookup(out, target, bars=bars)
         target.unfinished = source.unfinished
         target.save(out)
         clear_tables(out, target)
-    report.after, report.seconds, report.unknown = target.counts, time.monotonic() - started, dict(gate.unknown)
+    report.after, report.seconds, report.unknown = target.counts, clock() - started, dict(gate.unknown)
     return report
 
 
-def sweep(directory: str | Path, spec: str, images: Images | None = None) -> dict[str, tuple[list[float], bool]]:
-    """For each condition of ``spec``, ``"words>="`` → the values of all texts of the cache, and whether high is kept.
+def sweep(
+    directory: str | Path,
+    spec: str,
+    images: Images | None = None,
+    progress: bool | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, Swept]:
+    """For each condition of ``spec``, ``"words>="`` → the values of all texts of the cache.
+
+    Holds the texts of one shard at a time, and of the values how often there is each. Arguments as of
+    :func:`filter_cache`.
 
     Raises:
         As :func:`filter_cache`.
@@ -138,13 +153,15 @@ def sweep(directory: str | Path, spec: str, images: Images | None = None) -> dic
     gate = Gate(gate_of(directory, spec))
     now = snapshot(directory)
     _check_images(gate, images, now.manifest)
-    gate.learn(record.caption for record in records(directory))
-    look = _look(images)
-    found = {condition.side: (list[float](), condition.at_least) for condition in gate.conditions}
-    for shard in now.manifest.shards:
-        pairs = [pair for _, r in read_shard(directory, shard) for pair in pairs_of(r, look(r.caption))]
-        for condition in gate.conditions:
-            found[condition.side][0].extend(measured(gate.signals[condition.reference], pairs))
+    bars, look = partial(Bar, shown=progress, clock=clock), _look(images)
+    gate.learn(_Captions(directory, now.manifest, bars))
+    found = {condition.side: Swept(condition.at_least) for condition in gate.conditions}
+    with bars("sweep", sum(shard.rows for shard in now.manifest.shards)) as bar:
+        for shard in now.manifest.shards:
+            pairs = [pair for _, r in read_shard(directory, shard) for pair in pairs_of(r, look(r.caption))]
+            for condition in gate.conditions:
+                noted = bar.share(shard.rows / len(gate.conditions))
+                found[condition.side].add(measured(gate.signals[condition.reference], pairs, noted))
     return found
 
 
@@ -198,13 +215,23 @@ def _wanted(source: Manifest, shard: Any) -> dict[str, int] | None:
     return {name: len(range(place, config.n, len(names))) for place, name in enumerate(names)}
 
 
+@dataclass(frozen=True)
+class _Captions:
+    """The captions of a cache, for signals that learn from them: each reads them anew."""
+
+    directory: Path
+    source: Manifest
+    bars: Bars
+
+    def __iter__(self) -> Iterator[str]:
+        shards = self.source.shards
+        with self.bars("learning the captions' words", sum(shard.rows for shard in shards)) as bar:
+            yield from bar.over(c for shard in shards for c in read_captions(self.directory, shard))
+
+
 def _look(images: Images | None) -> Callable[[str], Callable[[], bytes] | None]:
     def look(caption: str) -> Callable[[], bytes] | None:
         place = None if images is None else images.get(caption_key(caption))
         return None if place is None else place.read
 
     return look
-
-
-def _hidden(progress: bool | None) -> bool | None:
-    return None if progress is None else not progress

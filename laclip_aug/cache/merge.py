@@ -15,10 +15,12 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
+from laclip_aug.cache.bar import Bar
 from laclip_aug.cache.browse import snapshot
 from laclip_aug.cache.compile import clear_tables, compile_lookup
 from laclip_aug.cache.config import check_keyed, check_same
@@ -116,7 +118,7 @@ def merge_caches(
         target.unfinished, target.merged.under_way = True, named
         _take_all(sources, out, target, report, progress)
         take_inputs(target, (source for _, source in sources))
-        compile_lookup(out, target)
+        compile_lookup(out, target, bars=partial(Bar, shown=progress))
         target.save(out)
         _compare_all(sources, out, target, report)
         target.unfinished, target.merged.under_way = False, []

@@ -6,7 +6,6 @@ what an earlier run made) says little about the rest.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import deque
@@ -15,12 +14,10 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from laclip_aug.cache.bar import Bar, Due, is_drawn, size_of_terminal
+
 _DRAW_EVERY = 0.2
 _SAMPLE_EVERY = 0.5
-_FIRST_LINES = (2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
-_LINE_EVERY = 60.0
-_UNKNOWN = {"ncols": 100, "nrows": 20}
-"""The size of a terminal that does not tell it; at 0 columns no bar would be drawn."""
 _SHORTEST, _LONGEST = 5.0, 300.0
 """Seconds that a rate is taken over."""
 
@@ -38,16 +35,16 @@ class Progress:
     def __init__(
         self, shown: bool | None = None, clock: Callable[[], float] = time.monotonic, stream: TextIO | None = None
     ) -> None:
-        self._clock, self._stream = clock, stream or sys.stderr
-        drawn = shown or (shown is None and self._stream.isatty())
-        self._silent, self._lines = shown is False, not drawn
+        self._shown, self._clock, self._stream = shown, clock, stream or sys.stderr
+        drawn = is_drawn(shown, self._stream)
+        self._lines = not drawn
         self._started = self._drawn = clock()
-        self._due = deque(_FIRST_LINES)
+        self._due = Due()
         self._samples = deque([(self._started, 0, 0, 0)])
         self._bar = tqdm(
             desc="build",
             disable=not drawn,
-            **(_UNKNOWN if drawn and _is_of_unknown_size(self._stream) else {"dynamic_ncols": True}),
+            **size_of_terminal(self._stream) if drawn else {},
             file=self._stream,
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} rows [{elapsed}{postfix}]",
         )
@@ -64,7 +61,7 @@ class Progress:
             force: show it now; in a log, if anything was shown there before.
         """
         now = self._clock()
-        if self._silent or (now - self._drawn < _DRAW_EVERY and not force):
+        if self._shown is False or (now - self._drawn < _DRAW_EVERY and not force):
             return
         self._drawn = now
         if now - self._samples[-1][0] >= _SAMPLE_EVERY or force:
@@ -83,22 +80,14 @@ class Progress:
         if not self._lines:
             self._bar.total, self._bar.n = total, rows
             self._bar.set_postfix_str(", ".join(state))
-        elif now - self._started >= self._due[0] or (force and self._due[0] > _FIRST_LINES[0]):
-            while self._due and self._due[0] <= now - self._started:
-                self._due.popleft()
-            if not self._due:
-                self._due.append(now - self._started + _LINE_EVERY)
+        elif self._due(now - self._started) or (force and self._due.begun):
             of = "" if total is None else f" of about {total} ({rows / max(1, total):.0%})"
             print(f"build: {rows} rows{of}, {', '.join(state)}", file=self._stream, flush=True)
+
+    def step(self, description: str, total: int) -> Bar:
+        """The bar of a step of the build, of ``total`` captions, shown as this is."""
+        return Bar(description, total, self._shown, self._clock, self._stream)
 
     def close(self) -> None:
         """Leave the bar as it is."""
         self._bar.close()
-
-
-def _is_of_unknown_size(stream: TextIO) -> bool:
-    """Whether ``stream`` is a terminal of 0 columns or lines, as in containers and under programs that record."""
-    try:
-        return 0 in os.get_terminal_size(stream.fileno())
-    except (OSError, ValueError):
-        return False

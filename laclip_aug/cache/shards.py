@@ -119,6 +119,12 @@ def read_keys(directory: Path, shard: Shard) -> Iterator[bytes]:
         yield from batch.column(0).to_pylist()
 
 
+def read_captions(directory: Path, shard: Shard) -> Iterator[str]:
+    """The captions of ``shard`` alone, in the order of their keys. Raises as :func:`read_shard`."""
+    for batch in _opened(directory, shard).iter_batches(_BATCH, columns=["caption"]):
+        yield from batch.column(0).to_pylist()
+
+
 def read_rows(directory: Path, shard: Shard, wanted: Sequence[int]) -> Iterator[Outcome]:
     """The records at the row numbers ``wanted``. Raises as :func:`read_shard`."""
     if not wanted:

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
+from laclip_aug.cache.bar import Bar, Bars
 from laclip_aug.cache.compile import BUCKETS, clear_tables, compile_lookup
 from laclip_aug.cache.config import Config, as_json, check_keyed, check_same, run_of
 from laclip_aug.cache.encodable import encodable, is_encodable
@@ -118,16 +119,16 @@ class CacheWriter:
         if len(journal) >= self._shard_rows:
             self._commit(journal.read())
 
-    def finish(self) -> None:
+    def finish(self, bars: Bars = Bar) -> None:
         """Write the last shard, compile what is new into the look-up, and delete what is needed no more.
 
-        From now on the manifest says that the build has finished.
+        From now on the manifest says that the build has finished. ``bars`` show how far the look-up is.
         """
         if self._journal is None and journal_path(self.directory, self.manifest).exists():
             self._begin()  # of a killed run, and nothing came to add
         if self._journal is not None and len(self._journal):
             self._commit(self._journal.read())
-        compile_lookup(self.directory, self.manifest)
+        compile_lookup(self.directory, self.manifest, bars=bars)
         self.manifest.unfinished, self.manifest.merged.under_way = False, []
         self.manifest.save(self.directory)
         clear_tables(self.directory, self.manifest)

@@ -16,7 +16,6 @@ more of these too, without a new build. Caches of earlier versions have it of th
 from __future__ import annotations
 
 import argparse
-import math
 from typing import TYPE_CHECKING
 
 from laclip_aug.errors import ConfigurationError
@@ -69,7 +68,7 @@ def run_filter(args: argparse.Namespace) -> int:
 
         swept = sweep(args.directory, args.gate or SWEPT, images)
         if not args.gate:
-            swept = {side: found for side, found in swept.items() if not (found[0] and all(map(math.isnan, found[0])))}
+            swept = {side: found for side, found in swept.items() if found.counts or not found.unknown}
         print("\n".join(lines(swept)))
         return 0
     if args.gate is None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,10 @@ RELATED = "kept>=0.3 tfidf>=0.2"
 """Keeps a text that is about what its caption is about, and refuses one of another caption; for writers that can be
 trusted with the rest. Figures: ``benchmarks/results/quality.md``."""
 
+Noted = Callable[[float], None]
+"""Told of each part of a work that is done, as a share of the whole."""
+
+_AT_ONCE = 2048  # whole batches of the encoder and of entailment, whose padding changes the last digits
 _DIGITS = 4  # values are compared and kept as they are shown, so that a later gate decides alike
 
 
@@ -118,12 +122,15 @@ class Gate:
             if type(signal).learn is not Signal.learn:
                 signal.learn(captions)
 
-    def judge(self, pairs: Sequence[TextPair]) -> list[Refusal | None]:
-        """For each pair the first condition that it fails, or None."""
+    def judge(self, pairs: Sequence[TextPair], noted: Noted = lambda part: None) -> list[Refusal | None]:
+        """For each pair the first condition that it fails, or None; ``noted`` is told of each part of the work done."""
         refusals: list[Refusal | None] = [None] * len(pairs)
-        left = list(range(len(pairs)))
+        left, steps = list(range(len(pairs))), len(self.conditions)
+        if not steps:
+            noted(1.0)
         for condition in self.conditions:
-            values = measured(self._signals[condition.reference], [pairs[i] for i in left])
+            signal = self._signals[condition.reference]
+            values = measured(signal, [pairs[i] for i in left], lambda part: noted(part / steps))
             self.unknown[condition.name] += sum(map(math.isnan, values))
             passed = []
             for i, value in zip(left, values, strict=True):
@@ -135,9 +142,21 @@ class Gate:
         return refusals
 
 
-def measured(signal: Signal, pairs: Sequence[TextPair]) -> list[float]:
-    """The numbers of ``pairs``, rounded as a gate compares them."""
-    return [round(value, _DIGITS) for value in signal.measure(pairs)] if pairs else []
+def measured(signal: Signal, pairs: Sequence[TextPair], noted: Noted = lambda part: None) -> list[float]:
+    """The numbers of ``pairs``, rounded as a gate compares them; ``noted`` is told of each part, of 1, that is done.
+
+    Some thousand are measured at a time, unless the signal compares them: a shard has hundreds of thousands of texts,
+    and a model takes minutes for them.
+    """
+    if not pairs:
+        noted(1.0)
+    size = max(1, len(pairs)) if signal.needs == "texts" else _AT_ONCE
+    found: list[float] = []
+    for start in range(0, len(pairs), size):
+        batch = pairs[start : start + size]
+        found += [round(value, _DIGITS) for value in signal.measure(batch)]
+        noted(len(batch) / len(pairs))
+    return found
 
 
 def conditions_of(spec: str) -> tuple[Condition, ...]:

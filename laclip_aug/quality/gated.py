@@ -17,7 +17,7 @@ from typing import Any
 
 from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rejection, Rewrite, texts_of
 from laclip_aug.quality.checks import folded
-from laclip_aug.quality.gate import Gate
+from laclip_aug.quality.gate import Gate, Noted
 from laclip_aug.quality.signals import TextPair
 
 SURPLUS = "surplus"
@@ -53,6 +53,7 @@ def regated(
     gate: Gate,
     wanted: dict[str, int] | None = None,
     image: Callable[[str], Image | None] = lambda caption: None,
+    noted: Noted = lambda part: None,
 ) -> list[Outcome]:
     """``records`` with their texts divided by ``gate``; whatever else was rejected stays as it is.
 
@@ -61,9 +62,10 @@ def regated(
         wanted: texts of each source that a caption may have; a caption that has more that pass keeps the first, and
             none twice. Without it all that pass are kept.
         image: reads a caption's image, if there is one.
+        noted: told of each part of the judging that is done.
     """
     pairs = [pairs_of(record, image(record.caption)) for record in records]
-    refusals = iter(gate.judge([pair for own in pairs for pair in own]))
+    refusals = iter(gate.judge([pair for own in pairs for pair in own], noted))
     return [_divided(record, refusals, gate, wanted) for record in records]
 
 

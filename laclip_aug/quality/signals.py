@@ -96,7 +96,7 @@ class Signal(ABC):
 
     @abstractmethod
     def measure(self, pairs: Sequence[TextPair]) -> list[float]:
-        """The numbers of ``pairs``, in their order; ``UNKNOWN`` where there is none."""
+        """The numbers of ``pairs``, some thousand unless it needs ``"texts"``; ``UNKNOWN`` where there is none."""
 
 
 class _Function(Signal):

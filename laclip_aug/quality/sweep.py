@@ -3,41 +3,72 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 _ROWS = 12
 _STEPS = (1, 2, 2.5, 5, 10)
 
 
-def kept_shares(values: Sequence[float], at_least: bool = True) -> list[tuple[float, float]]:
-    """(bound, share of the known ``values`` that hold it) for round bounds from the 1st to the 99th percentile.
+class Swept:
+    """The values of a signal: how often there is each.
 
-    ``[0, 0.1, 0.2, 0.3]`` has, among others, ``(0.2, 0.5)``.
+    They are rounded to four digits: of hundreds of millions of texts they are some ten thousand.
+
+    ``unknown`` counts the texts without a value, ``at_least`` tells whether high ones are kept.
     """
-    known = np.sort(np.array([value for value in values if not math.isnan(value)]))
-    if not known.size:
-        return []
-    low, high = np.quantile(known, [0.01, 0.99])
-    step = _step((high - low) / _ROWS)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    bounds = [round(number * step, 10) for number in range(first, last + 1)]
-    if at_least:
-        counts = known.size - np.searchsorted(known, bounds, side="left")
-    else:
-        counts = np.searchsorted(known, bounds, side="right")
-    return [(bound, float(count) / known.size) for bound, count in zip(bounds, counts, strict=True)]
+
+    def __init__(self, at_least: bool = True, values: Iterable[float] = ()) -> None:
+        self.at_least = at_least
+        self.counts: Counter[float] = Counter()
+        self.unknown = 0
+        self.add(values)
+
+    def add(self, values: Iterable[float]) -> None:
+        """Count ``values``."""
+        values = list(values)
+        known = [value for value in values if not math.isnan(value)]
+        self.counts.update(known)
+        self.unknown += len(values) - len(known)
+
+    def shares(self) -> list[tuple[float, float]]:
+        """(bound, share of the known values that hold it) for round bounds from the 1st to the 99th percentile.
+
+        Of 0, 0.1, 0.2 and 0.3, half is at least 0.2.
+        """
+        if not self.counts:
+            return []
+        values = np.array(sorted(self.counts))
+        upto = np.cumsum([0, *(self.counts[value] for value in values.tolist())])
+        low, high = _quantile(values, upto, 0.01), _quantile(values, upto, 0.99)
+        step = _step((high - low) / _ROWS)
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        bounds = [round(number * step, 10) for number in range(first, last + 1)]
+        if self.at_least:
+            numbers = upto[-1] - upto[np.searchsorted(values, bounds, side="left")]
+        else:
+            numbers = upto[np.searchsorted(values, bounds, side="right")]
+        return [(bound, float(number) / int(upto[-1])) for bound, number in zip(bounds, numbers, strict=True)]
 
 
-def lines(measured: Mapping[str, tuple[Sequence[float], bool]]) -> list[str]:
-    """A table for people; ``measured`` maps a condition without its bound to values and whether high is kept."""
+def lines(swept: Mapping[str, Swept]) -> list[str]:
+    """A table for people, by condition without its bound."""
     out: list[str] = []
-    for name, (values, at_least) in measured.items():
-        unknown = sum(map(math.isnan, values))
-        out.append(f"{name:<24} kept, of {len(values) - unknown} texts" + (f" ({unknown} unknown)" if unknown else ""))
-        out += [f"{bound:>24g} {share:7.1%}" for bound, share in kept_shares(values, at_least)]
+    for name, found in swept.items():
+        unknown = f" ({found.unknown} unknown)" if found.unknown else ""
+        out.append(f"{name:<24} kept, of {found.counts.total()} texts{unknown}")
+        out += [f"{bound:>24g} {share:7.1%}" for bound, share in found.shares()]
     return out
+
+
+def _quantile(values: npt.NDArray[np.float64], upto: npt.NDArray[np.int64], share: float) -> float:
+    """The value below which ``share`` of all are, between two values in proportion; ``upto`` counts those before."""
+    place = share * (int(upto[-1]) - 1)
+    below, above = values[np.searchsorted(upto, [math.floor(place), math.ceil(place)], side="right") - 1]
+    return float(below + (above - below) * (place - math.floor(place)))
 
 
 def _step(width: float) -> float:

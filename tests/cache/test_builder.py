@@ -411,7 +411,7 @@ def test_a_log_gets_lines_from_the_first_seconds_and_no_control_characters(tmp_p
     build_cache(source, tmp_path / "short", ShoutAugmenter())
     assert capsys.readouterr().err == ""  # it was done before anybody could look
 
-    monkeypatch.setattr("laclip_aug.cache.progress._FIRST_LINES", (0.3, 0.6))
+    monkeypatch.setattr("laclip_aug.cache.bar._FIRST_LINES", (0.3, 0.6))
     build_cache(source, tmp_path / "long", ShoutAugmenter(delay=0.05))
     lines = capsys.readouterr().err.split("\n")
     assert len(lines) == 4 and lines[-1] == ""  # two on the way, one at the end

@@ -46,7 +46,8 @@ def add(directory: Path, numbers: range) -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of 400 records, and a dictionary from 300 on."""
     monkeypatch.setattr(dictionary, "DICTIONARY_FROM", 300)
-    monkeypatch.setattr(compiling.compile_lookup, "__defaults__", (False, 700, 400))
+    monkeypatch.setitem(compiling.compile_lookup.__kwdefaults__, "bucket_records", 700)
+    monkeypatch.setitem(compiling.compile_lookup.__kwdefaults__, "part_records", 400)
 
 
 def check(cache: CaptionCache, count: int) -> None:

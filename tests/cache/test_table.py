@@ -33,8 +33,7 @@ def built(tmp_path, captions, directory="cache"):
 @pytest.fixture
 def small_parts(monkeypatch):
     """Seven files for 700 captions, as 400 million are 50."""
-    parameters = list(compiling.compile_lookup.__defaults__)
-    monkeypatch.setattr(compiling.compile_lookup, "__defaults__", (*parameters[:-1], 100))
+    monkeypatch.setitem(compiling.compile_lookup.__kwdefaults__, "part_records", 100)
 
 
 def test_part_of_is_the_leading_bits_of_the_key():

@@ -1,0 +1,129 @@
+"""How far a long step over captions is: a bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, TextIO, TypeVar
+
+from tqdm import tqdm
+
+_FIRST_LINES = (2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
+_LINE_EVERY = 60.0
+_UNKNOWN = {"ncols": 100, "nrows": 20}
+"""The size of a terminal that does not tell it; at 0 columns no bar would be drawn."""
+
+Item = TypeVar("Item")
+
+
+class Bar:
+    """Shows how many captions of a step are done, with rate and time left, while its ``with`` block lasts.
+
+    Args:
+        description: what the step does.
+        total: captions to be done.
+        shown: True draws the bar, False shows nothing, None draws it on a terminal and writes lines to a log: none in
+            the first two seconds, six in the first minute, then one a minute, and one at the end.
+        clock: seconds, as ``time.monotonic``.
+        stream: where to; standard error by default.
+    """
+
+    def __init__(
+        self,
+        description: str,
+        total: int,
+        shown: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        stream: TextIO | None = None,
+    ) -> None:
+        self._description, self._total, self._clock, self._stream = description, total, clock, stream or sys.stderr
+        self._drawn = is_drawn(shown, self._stream)
+        self._lines = shown is None and not self._drawn
+        self._done, self._due = 0.0, Due()
+
+    def __enter__(self) -> Bar:
+        self._started = self._clock()
+        self._bar = tqdm(
+            total=self._total,
+            desc=self._description,
+            unit=" captions",
+            disable=not self._drawn,
+            leave=False,
+            file=self._stream,
+            **size_of_terminal(self._stream) if self._drawn else {},
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        if kind is None and self._due.begun:
+            self._say(f"{round(self._done)} captions in {tqdm.format_interval(self._clock() - self._started)}")
+
+    def over(self, items: Iterable[Item]) -> Iterator[Item]:
+        """``items``, one for each caption, which is done when the next is asked for."""
+        for item in items:
+            yield item
+            self._add(1)
+
+    def share(self, captions: float) -> Callable[[float], None]:
+        """For a part of the step, of so many ``captions``: to be called with each share of 1 of it that is done."""
+        return lambda part: self._add(part * captions)
+
+    def _add(self, captions: float) -> None:
+        self._done += captions
+        if self._drawn:
+            self._bar.update(round(self._done) - self._bar.n)
+        elif self._lines and self._due(seconds := self._clock() - self._started):
+            rate = self._done / seconds
+            left = tqdm.format_interval(max(0.0, self._total - self._done) / rate) if rate else "?"
+            of = f"{round(self._done)} of {self._total} captions ({self._done / max(1, self._total):.0%})"
+            self._say(f"{of}, {rate:.1f} captions/s, {left} left")
+
+    def _say(self, text: str) -> None:
+        print(f"{self._description}: {text}", file=self._stream, flush=True)
+
+
+Bars = Callable[[str, int], Bar]
+"""Makes the bar of a step from its description and its captions."""
+
+
+class Due:
+    """When the next line of a log is due: six in the first minute, then one a minute."""
+
+    def __init__(self) -> None:
+        self._next = deque(_FIRST_LINES)
+
+    def __call__(self, seconds: float) -> bool:
+        """Whether one is, so many ``seconds`` after the start; if so, it is taken as written."""
+        if seconds < self._next[0]:
+            return False
+        while self._next and self._next[0] <= seconds:
+            self._next.popleft()
+        if not self._next:
+            self._next.append(seconds + _LINE_EVERY)
+        return True
+
+    @property
+    def begun(self) -> bool:
+        """Whether any line was due so far."""
+        return self._next[0] > _FIRST_LINES[0]
+
+
+def is_drawn(shown: bool | None, stream: TextIO) -> bool:
+    """Whether a bar is drawn on ``stream``: if it is wanted, or nothing is said and it is a terminal."""
+    return stream.isatty() if shown is None else shown
+
+
+def size_of_terminal(stream: TextIO) -> dict[str, Any]:
+    """How tqdm is told the size of ``stream``; it may be 0, as in containers and under programs that record."""
+    try:
+        unknown = 0 in os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        unknown = False
+    return dict(_UNKNOWN) if unknown else {"dynamic_ncols": True}

@@ -1,0 +1,145 @@
+"""What the steps of a filter and of a look-up say of themselves in a log, by a clock that the test winds."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from laclip_aug.augmenter import Outcome, Rewrite
+from laclip_aug.cache.bar import Bar
+from laclip_aug.cache.compile import compile_lookup
+from laclip_aug.cache.config import Config
+from laclip_aug.cache.filter import filter_cache, sweep
+from laclip_aug.cache.format import read_manifest
+from laclip_aug.cache.progress import Progress
+from laclip_aug.cache.writer import CacheWriter
+
+CONFIG = Config("llm", "x", seed=0, n=4, sources=("human",))
+
+
+def written(directory: Path, captions: int, shard_rows: int = 65536) -> Path:
+    """A cache of ``captions``, with four texts for each."""
+    records = [
+        Outcome(f"dog {i}", tuple(Rewrite("human", f"{word} dog {i}") for word in ("a", "the", "my", "one")))
+        for i in range(captions)
+    ]
+    with CacheWriter(directory, CONFIG, shard_rows) as writer:
+        writer.new(record.caption for record in records)
+        for record in records:
+            writer.add(record)
+        writer.finish()
+    return directory
+
+
+def ticking(seconds: float) -> Callable[[], float]:
+    """A clock that is so many ``seconds`` later each time that somebody looks."""
+    ticks = count()
+    return lambda: next(ticks) * seconds
+
+
+def test_a_line_has_how_far_it_is_and_the_rate_and_the_time_left() -> None:
+    now, out = 0.0, io.StringIO()
+    with Bar("counting", 1000, clock=lambda: now, stream=out) as bar:
+        for second, _ in enumerate(bar.over(range(100)), 1):
+            now = 0.1 * second  # ten a second
+        done = bar.share(900)
+        now = 100.0
+        done(0.5)
+        done(0.5)
+    # by hand: 100 captions in 10 s; then 100 + 450 in 100 s leave 450 for 81.8 s
+    assert out.getvalue().splitlines() == [
+        "counting: 20 of 1000 captions (2%), 10.0 captions/s, 01:38 left",
+        "counting: 50 of 1000 captions (5%), 10.0 captions/s, 01:35 left",
+        "counting: 100 of 1000 captions (10%), 10.0 captions/s, 01:30 left",
+        "counting: 550 of 1000 captions (55%), 5.5 captions/s, 01:21 left",
+        "counting: 1000 captions in 01:40",
+    ]
+
+
+@pytest.mark.parametrize(("shown", "seconds"), [(None, 1.9), (False, 1000.0)], ids=["soon done", "not wanted"])
+def test_a_log_has_nothing_of_a_step_that_is_soon_done_or_not_to_be_shown(shown: bool | None, seconds: float) -> None:
+    now, out = 0.0, io.StringIO()
+    with Bar("counting", 100, shown, clock=lambda: now, stream=out) as bar:
+        for _ in bar.over(range(100)):
+            now = seconds
+        now = 2 * seconds
+    assert out.getvalue() == ""
+
+
+def test_a_step_that_fails_says_no_end() -> None:
+    now, out = 0.0, io.StringIO()
+    with pytest.raises(KeyError), Bar("counting", 2, clock=lambda: now, stream=out) as bar:
+        for item in bar.over(range(2)):
+            now = 5.0
+            if item:
+                raise KeyError
+    assert out.getvalue() == "counting: 1 of 2 captions (50%), 0.2 captions/s, 00:05 left\n"
+
+
+# 600 captions have 2,400 texts, which are more than are measured at a time
+def test_a_filter_tells_how_far_it_is_within_a_shard_and_then_of_the_look_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = written(tmp_path / "cache", 600)
+    capsys.readouterr()
+    filter_cache(cache, tmp_path / "out", "tfidf>=0 novelty>=0 kept>=2", clock=ticking(0.7))
+    lines = capsys.readouterr().err.splitlines()
+    steps = list(dict.fromkeys(line.split(":")[0] for line in lines))
+    assert steps == ["learning the captions' words", "filter", "sorting for the look-up", "writing the look-up"]
+    assert [line for line in lines if " captions in " in line and not line.split(": ")[1].startswith("600 ")] == []
+    # by hand: a third of 600 for each condition, 2,048 of 2,400 texts at a time: after 170.7, 200, 370.7, ... captions,
+    # 0.7 s each, so that the third is the first after 2 s, and none is after 5 s
+    done = [int(found[1]) for line in lines if (found := re.match(r"filter: (\d+) of 600", line))]
+    assert done == [371]
+
+
+@pytest.mark.parametrize("spec", ["none", "kept>=2 novelty>=0"], ids=["no condition", "nothing left for the second"])
+def test_a_shard_is_done_whatever_a_gate_has_to_judge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: str
+) -> None:
+    cache = written(tmp_path / "cache", 60, shard_rows=10)
+    filter_cache(cache, tmp_path / "out", spec, clock=ticking(3.0))
+    assert "filter: 60 captions in " in capsys.readouterr().err
+
+
+def test_a_sweep_tells_how_far_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = written(tmp_path / "cache", 60, shard_rows=10)
+    sweep(cache, "kept>=0 novelty>=0", clock=ticking(3.0))
+    err = capsys.readouterr().err
+    assert "sweep: 5 of 60 captions (8%)" in err and "sweep: 60 captions in " in err
+
+
+@pytest.mark.parametrize("bucket_records", [1000, 7], ids=["in memory", "in buckets"])
+def test_a_look_up_tells_how_far_it_is_sorted_and_written(tmp_path: Path, bucket_records: int) -> None:
+    cache, out = written(tmp_path / "cache", 60, shard_rows=10), io.StringIO()
+    bars = partial(Bar, clock=ticking(3.0), stream=out)
+    compile_lookup(cache, read_manifest(cache), whole=True, bucket_records=bucket_records, bars=bars)
+    assert [line for line in out.getvalue().splitlines() if ": 1 of" in line or " in " in line] == [
+        "sorting for the look-up: 1 of 60 captions (2%), 0.3 captions/s, 02:57 left",
+        "sorting for the look-up: 60 captions in 03:03",
+        "writing the look-up: 1 of 60 captions (2%), 0.3 captions/s, 02:57 left",
+        "writing the look-up: 60 captions in 03:03",
+    ]
+
+
+def test_nothing_is_said_where_nothing_is_wanted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = written(tmp_path / "cache", 60, shard_rows=10)
+    filter_cache(cache, tmp_path / "out", "tfidf>=0", progress=False, clock=ticking(100.0))
+    sweep(cache, "tfidf>=0", progress=False, clock=ticking(100.0))
+    compile_lookup(cache, read_manifest(cache), whole=True, bars=Progress(False, clock=ticking(100.0)).step)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_build_shows_its_look_up_where_it_shows_itself(tmp_path: Path) -> None:
+    out = io.StringIO()
+    with CacheWriter(tmp_path / "cache", CONFIG) as writer:
+        writer.new(["dog"])
+        writer.add(Outcome("dog", (Rewrite("human", "a dog"),)))
+        writer.finish(Progress(None, clock=ticking(3.0), stream=out).step)
+    assert "writing the look-up: 1 captions in " in out.getvalue()
