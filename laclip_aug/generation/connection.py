@@ -176,23 +176,29 @@ class Connection(asyncio.BufferedProtocol):
             stop = start + int(length[1])
             return Answer(code, head, bytes(self._data[start:stop])) if len(self._data) >= stop else None
         if _CHUNKED.search(head):
-            body = _unchunked(self._data, start)
+            try:
+                body = _unchunked(self._data, start, ended)
+            except ValueError:
+                self._break("the answer's chunks have no sizes; have the server, or its proxy, send it whole")
+                return None
             return None if body is None else Answer(code, head, body)
         if code in (204, 304):
             return Answer(code, head, b"")
         return Answer(code, head, bytes(self._data[start:])) if ended else None
 
 
-def _unchunked(data: bytearray, at: int) -> bytes | None:
-    """The body from its chunks; None if the last is not there yet, or a size is none."""
+def _unchunked(data: bytearray, at: int, ended: bool) -> bytes | None:
+    """The body from its chunks; None if the last, and the blank line behind it, are not there yet.
+
+    Raises ValueError if a size is none.
+    """
     body = bytearray()
     while (end := data.find(b"\r\n", at)) >= 0:
-        try:
-            size = int(data[at:end].split(b";")[0], 16)
-        except ValueError:
-            return None
-        if size == 0:
-            return bytes(body)
+        size = int(data[at:end].split(b";")[0], 16)
+        if size < 0:
+            raise ValueError(f"a chunk of {size} bytes")
+        if size == 0:  # the blank line must not be taken for the beginning of the next answer
+            return bytes(body) if ended or data.find(b"\r\n\r\n", end) >= 0 else None
         if len(data) < end + 2 + size + 2:
             return None
         body += data[end + 2 : end + 2 + size]

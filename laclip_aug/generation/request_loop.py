@@ -87,7 +87,7 @@ class RequestLoop:
         self._wanted: deque[tuple[list[Job], int]] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
-        self._opened = 0
+        self._opened, self._told = 0, False
         self._clock = count()
         self._stopping = asyncio.Event()
 
@@ -211,10 +211,17 @@ class RequestLoop:
                 return [
                     Completion(job, f"failed {attempt + 1} times, the last with {problem}", "failed", 0) for job in jobs
                 ]
+            self._say_once(base, problem, retries)
             jitter = 0.5 + generator("backoff", jobs[0].seed, attempt).random() / 2
             computed = min(self._backoff * 2**attempt, _LONGEST_WAIT) * jitter
             attempt += 1
-            await asyncio.sleep(computed if delay is None else max(delay, 0.0))
+            await asyncio.sleep(max(computed, delay or 0.0))
+
+    def _say_once(self, base: str, problem: str, retries: int) -> None:
+        """Of the first attempt that fails: attempts at a server that does not answer may take minutes."""
+        if not self._told:
+            self._told = True
+            _logger.warning("%s: %s; it is asked again, %d times at most", base, problem, retries)
 
     def _headers(self) -> str:
         key = os.environ.get(self._key_env, "").strip()

@@ -18,6 +18,7 @@ PAPER_SAMPLING: Mapping[str, Any] = MappingProxyType({"top_k": 0, "min_p": 0.0, 
 OPTIONAL = ("max_tokens", "top_k", "min_p", "samplers", "seed", "stop", "n")
 """Fields that are left out where a server refuses them by name; what limits or draws a text is then the server's."""
 
+_MOST_TOKENS = 2**31  # of an answer; a server that cannot count says 2**64 - 1
 _OWN = ("messages", "prompt", "stream", "n")
 _REFUSED = re.compile(
     r"un(?:supported|recogni[sz]ed|known|expected)|not (?:\w+ )?(?:supported|permitted|allowed|recogni[sz]ed)|forbidden"
@@ -36,6 +37,10 @@ _KNOWN = re.compile(
     r"(?:supported|allowed|permitted|accepted|valid|known|available|expected)(?: \w+){0,4}?(?: one of|:| are| is)\s.*",
     re.IGNORECASE | re.DOTALL,
 )
+_CUT = ("length", "max_tokens", "model_length", "content_filter")
+"""Reasons to end, in the words of several servers, of texts that are not whole and will not be."""
+_BROKEN_OFF = ("abort", "cancelled", "error", "insufficient_system_resource")
+"""Of texts that a server was kept from ending this time: one that restarts, or has too much to do."""
 _NAMING = ("param", "loc", "field", "parameter", "property", "name")
 THOUGHTS_ONLY = (
     "the model used all of its {limit} tokens for thoughts: raise --max-new-tokens, or switch the thoughts off, for "
@@ -129,20 +134,23 @@ class Requests:
         return ", ".join(named)
 
     def read(self, jobs: Sequence[Job], data: bytes) -> list[Completion] | None:
-        """The completions in a good answer, as many as it has choices; None if the answer is not one."""
+        """The completions in a good answer, as many as it has choices; None if it is not one, or was broken off."""
         try:
             answer = json.loads(data)
             choices = answer["choices"][: len(jobs)]
+            ends = [choice.get("finish_reason") for choice in choices]
             used = (answer.get("usage") or {}).get("completion_tokens", 0)
             texts = [self._told(job, choice) for job, choice in zip(jobs, choices, strict=False)]
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return None
-        count = used // max(1, len(texts)) if isinstance(used, int) else 0
+        if any(end in _BROKEN_OFF for end in ends):
+            return None
+        count = used // max(1, len(texts)) if type(used) is int and 0 <= used < _MOST_TOKENS else 0  # True is an int
         found = []
-        for job, text, choice in zip(jobs, texts, choices, strict=False):
-            limited = choice.get("finish_reason") == "length"
-            limit = self.sampling.max_new_tokens
-            if limited and (not text.strip() or (_THOUGHT.match(text) and not _END.search(text))):
+        for job, text, end in zip(jobs, texts, ends, strict=False):
+            limited, limit = end in _CUT, self.sampling.max_new_tokens
+            no_text = not text.strip() or (_THOUGHT.match(text) and not _END.search(text))
+            if limited and no_text and end != "content_filter":
                 found.append(Completion(job, THOUGHTS_ONLY.format(limit=limit), "failed", count))
                 continue
             line, ended = told(job, text)

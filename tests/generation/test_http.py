@@ -41,6 +41,7 @@ class Server(ThreadingHTTPServer):
         self.busy = self.most_busy = 0
         self.delay = 0.0
         self.judge: Callable[[str], tuple[float, int]] = lambda prompt: (0.0, 200)  # seconds and status, unscripted
+        self.refusal_headers: dict[str, str] = {}
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
 
@@ -62,7 +63,11 @@ class Handler(BaseHTTPRequestHandler):
         if scripted is None:
             time.sleep(seconds)
         if scripted is None and status != 200:
-            scripted = status, {}, b'{"error": {"code": "content_filter", "message": "flagged by our policy"}}'
+            scripted = (
+                status,
+                self.server.refusal_headers,
+                b'{"error": {"code": "content_filter", "message": "flagged by our policy"}}',
+            )
         if scripted is None:
             text = f" rewritten {len(prompt)} \nand more"
             choice = {"message": {"content": text}} if chat else {"text": text}
@@ -518,6 +523,24 @@ def test_several_servers_share_the_requests(server: Server) -> None:
     http.close()
     second.shutdown()
     second.server_close()
+
+
+def test_a_server_that_asks_for_less_patience_than_usual_gets_the_usual(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full server that says "Retry-After: 0", or 1, would else be asked seven times within moments, and given up."""
+    free = time.monotonic() + 0.5
+
+    def full(prompt: str) -> tuple[float, int]:
+        return 0.0, 200 if time.monotonic() > free else 429
+
+    server.judge, server.refusal_headers = full, {"Retry-After": "0"}
+    http = backend(server, retries=6, backoff=0.05)
+    assert [c.finish for c in http.complete([job(str(n)) for n in range(8)])] == ["stop"] * 8
+    # said once: attempts at a server that does not answer at all may take minutes
+    assert [r.message.partition(": ")[0] for r in caplog.records] == [server.url]
+    assert "status 429" in caplog.text and "it is asked again, 6 times at most" in caplog.text
+    http.close()
 
 
 def test_chunked_answers_and_closed_connections_are_read() -> None:
