@@ -525,6 +525,53 @@ def test_several_servers_share_the_requests(server: Server) -> None:
     second.server_close()
 
 
+def replying(*connections: list[list[bytes]]) -> tuple[socket.socket, list[bytes]]:
+    """A listener and what it was asked. Each connection gets its answers, one to a request, piece by piece."""
+    listener, asked = socket.create_server(("127.0.0.1", 0)), list[bytes]()
+
+    def serve() -> None:
+        for answers in connections:
+            connection, _ = listener.accept()
+            with connection:
+                for pieces in answers:
+                    asked.append(connection.recv(65536))
+                    for piece in pieces:
+                        connection.sendall(piece)
+                        time.sleep(0.05)
+                connection.recv(65536)  # until it is hung up
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listener, asked
+
+
+@pytest.mark.parametrize("end", [[b"0\r\n", b"\r\n"], [b"0\r\nX-Sum: 1\r\n\r\n"], [b"0\r\n", b"X-Sum: 1\r\n\r\n"]])
+def test_the_end_of_a_chunked_answer_is_no_beginning_of_the_next(
+    end: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    body = json.dumps({"choices": [{"text": "a dog runs", "finish_reason": "stop"}]}).encode()
+    chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(body), body)
+    listener, asked = replying([[chunks, *end]] * 3)
+    http = HTTPBackend(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", "m", concurrency=1, retries=0, timeout=10)
+    assert [c.text for c in http.complete([job(str(n)) for n in range(3)])] == ["a dog runs"] * 3
+    assert len(asked) == 3
+    assert not caplog.records
+    http.close()
+    listener.close()
+
+
+@pytest.mark.parametrize("size", [b"zz", b"-6"])
+def test_chunks_without_a_size_are_asked_for_again_at_once(size: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    head, body = b"HTTP/1.1 200 OK\r\n", b'{"choices": [{"text": "a dog runs"}]}'
+    broken = head + b"Transfer-Encoding: chunked\r\n\r\n" + size + b"\r\n{}"
+    listener, _ = replying([[broken]], [[head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)]])
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    http = HTTPBackend(url, "m", concurrency=1, retries=1, backoff=0.01, timeout=10)
+    assert [c.text for c in http.complete([job()])] == ["a dog runs"]
+    assert "chunks have no sizes" in caplog.text  # and not that there was no answer within 10 s
+    http.close()
+    listener.close()
+
+
 def test_a_server_that_asks_for_less_patience_than_usual_gets_the_usual(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
