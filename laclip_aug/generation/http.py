@@ -44,7 +44,7 @@ class HTTPBackend:
             these, ``max_tokens``, ``seed`` or ``stop`` by name does not get it again.
         concurrency: requests under way at once.
         retries: further attempts after a failure that may pass: no connection, a timeout, 408, 409, 425, 429, 5xx or
-            a malformed answer. Waits double from ``backoff`` seconds with jitter; a server that asks for
+            an answer without a whole text. Waits double from ``backoff`` seconds with jitter; a server that asks for
             more in Retry-After gets up to a minute. After the last the completion is ``"failed"``.
         timeout: seconds for one answer.
         api_key_env: the environment variable that holds the API key, if there is one. The key is sent and nothing

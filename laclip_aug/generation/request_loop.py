@@ -196,7 +196,9 @@ class RequestLoop:
                 if code == 200:
                     if found := self._requests.read(jobs, data):
                         return found
-                    problem = f"the answer is not that of an OpenAI-compatible server: {self._excerpt(data)}"
+                    problem = (
+                        f"the answer has no whole text, as an OpenAI-compatible server gives: {self._excerpt(data)}"
+                    )
                 elif code in _PASSING or (code >= 500 and code not in _LASTING):
                     problem, delay = f"status {code}: {self._excerpt(data)}", retry_after(answer.header("retry-after"))
                     if code == 429:

@@ -572,6 +572,46 @@ def test_chunks_without_a_size_are_asked_for_again_at_once(size: bytes, caplog: 
     listener.close()
 
 
+@pytest.mark.parametrize("finish", ["abort", "cancelled", "error", "insufficient_system_resource"])
+def test_a_text_that_its_server_broke_off_is_asked_for_again(server: Server, finish: str) -> None:
+    server.script = [(200, {}, chat_answer("a dog that ru", finish))]
+    http = backend(server, concurrency=1)
+    (done,) = http.complete([job(chat=True)])
+    assert (done.text, done.finish, len(server.seen)) == ("rewritten 16 \nand more", "length", 2)
+    server.script = [(200, {}, chat_answer("a dog that ru", finish))] * 4
+    (given_up,) = http.complete([job(chat=True)])
+    assert given_up.finish == "failed"
+    assert f'"finish_reason": "{finish}"' in given_up.text
+    http.close()
+
+
+@pytest.mark.parametrize("finish", ["length", "max_tokens", "model_length", "content_filter"])
+def test_a_text_that_was_cut_is_no_whole_one_in_any_servers_words(server: Server, finish: str) -> None:
+    server.script = [(200, {}, chat_answer("a dog that ru", finish))]
+    http = backend(server, concurrency=1)
+    (cut,) = http.complete([job(chat=True)])
+    assert (cut.text, cut.finish, len(server.seen)) == ("a dog that ru", "length", 1)
+    http.close()
+
+
+def test_a_text_that_a_filter_keeps_back_is_an_empty_one(server: Server) -> None:
+    server.script = [(200, {}, chat_answer(None, "content_filter"))]
+    http = backend(server, concurrency=1)
+    (empty,) = http.complete([job(chat=True)])
+    assert (empty.text, empty.finish) == ("", "length")
+    http.close()
+
+
+@pytest.mark.parametrize("used", [2**64 - 1, -1, "7", None, True])
+def test_tokens_that_no_answer_has_are_not_counted(server: Server, used: object) -> None:
+    answer = {"choices": [{"text": "a dog", "finish_reason": "stop"}], "usage": {"completion_tokens": used}}
+    server.script = [(200, {}, json.dumps(answer).encode())]
+    http = backend(server, concurrency=1)
+    (done,) = http.complete([job()])
+    assert (done.text, done.tokens) == ("a dog", 0)
+    http.close()
+
+
 def test_a_server_that_asks_for_less_patience_than_usual_gets_the_usual(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
