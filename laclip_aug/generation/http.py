@@ -7,6 +7,7 @@ the caller's thread, many at once, so that the two threads seldom wait for each 
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -168,10 +169,16 @@ def _checked(url: str, key_env: str) -> str:
     try:
         parts = urlsplit(url.rstrip("/"))
         _ = parts.port  # parsed when asked for
+        (parts.hostname or "").encode("idna")
     except ValueError as error:
         raise ConfigurationError(f"the base URL is malformed ({error}); it looks like http://host:8080/v1") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError("the base URL must begin with http:// or https:// and name a host")
     if parts.username or parts.password or parts.query:
         raise ConfigurationError(f"the base URL holds a secret or a query; put an API key in {key_env} instead")
+    if not re.fullmatch("[!-~]+", parts.geturl()):
+        raise ConfigurationError(
+            f"the base URL {url!r} has a space or a character beyond ASCII; leave it out, or write a name as xn--..., "
+            "and in a path %.. for each byte"
+        )
     return parts.geturl()
