@@ -14,7 +14,7 @@ from shouting import ShoutAugmenter
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.cache.browse import find, records
 from laclip_aug.cache.build import build_cache
-from laclip_aug.cache.filter import filter_cache
+from laclip_aug.cache.filter import filter_cache, sweep
 from laclip_aug.cache.format import read_manifest
 from laclip_aug.cache.ingest import import_cache
 from laclip_aug.cache.lookup import CaptionCache
@@ -23,6 +23,7 @@ from laclip_aug.cache.verify import verify_cache
 from laclip_aug.cli import main
 from laclip_aug.errors import CacheMismatchError, ConfigurationError
 from laclip_aug.exchange.imports import ImportForm
+from laclip_aug.quality.signals import Signal
 
 WORDS = "dog cat train boat tree snow grass beach man woman red two runs sleeps old small by under with".split()
 
@@ -223,3 +224,33 @@ def test_images_come_from_tables_and_tars(tmp_path, capsys):
         record = find(out, "a red wall")
         assert [r.text for r in record.rewrites] == [better]
         assert record.rejections[0].value == pytest.approx(float(cosines.min()), abs=1e-3)
+
+
+def test_a_sweep_holds_each_value_once_however_many_texts_there_are(tmp_path):
+    source = tmp_path / "in.jsonl"
+    rows = [{"caption": f"dog {number}", "rewrites": [f"dog {number}", f"the dog {number}"]} for number in range(200)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    import_cache(source, tmp_path / "all", ImportForm(rewrite_keys=("rewrites",), sources=("human",)))
+    swept = sweep(tmp_path / "all", "novelty>=0 likelihood>=-2")
+    # by hand: "the" is one of three words, and nobody told a likelihood; a text that is its caption is not imported
+    assert swept["novelty>="].counts == {0.3333: 200}
+    assert (swept["likelihood>="].counts, swept["likelihood>="].unknown) == ({}, 200)
+
+
+def test_every_signal_that_learns_reads_all_captions(tmp_path, monkeypatch):
+    read = []
+
+    class Reads(Signal):
+        def learn(self, captions):
+            read.append(sorted(captions))
+
+        def measure(self, pairs):
+            return [0.0] * len(pairs)
+
+    source = tmp_path / "in.txt"
+    source.write_text("a dog\na cat\na cow\n")
+    build_cache(source, tmp_path / "built", ShoutAugmenter(), shard_rows=2)
+    monkeypatch.setattr("laclip_aug.quality.gate.create_signal", lambda reference: Reads())
+    sweep(tmp_path / "built", "words>=0 kept>=0")
+    filter_cache(tmp_path / "built", tmp_path / "filtered", "words>=0 kept>=0")
+    assert read == [["a cat", "a cow", "a dog"]] * 4

@@ -1,15 +1,16 @@
 """Gates: the spec, the order of its conditions, what refuses and what is not known."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.quality import truth
-from laclip_aug.quality.gate import Condition, Gate, Refusal, conditions_of
+from laclip_aug.quality.gate import Condition, Gate, Refusal, conditions_of, measured
 from laclip_aug.quality.gated import gated_fingerprint
-from laclip_aug.quality.signals import TextPair
+from laclip_aug.quality.signals import Signal, TextPair
 
 
 def test_a_spec_is_read_to_the_letter() -> None:
@@ -89,3 +90,17 @@ def test_what_decides_includes_the_weights_of_fitted_signals(monkeypatch: pytest
         truth._model.cache_clear()
         assert (gate.describe() == before) == (gated_fingerprint("abc", gate) == name) == same
     truth._model.cache_clear()
+
+
+def test_some_thousand_are_measured_at_a_time_but_all_that_are_compared() -> None:
+    class Counts(Signal):
+        def measure(self, pairs: Sequence[TextPair]) -> list[float]:
+            return [float(len(pairs))] * len(pairs)
+
+    class Compares(Counts):
+        needs = "texts"
+
+    pairs, parts = [TextPair("a dog", "dog")] * 5000, list[float]()
+    assert measured(Counts(), pairs, parts.append) == [2048.0] * 4096 + [904.0] * 904
+    assert parts == [0.4096, 0.4096, 0.1808]
+    assert measured(Compares(), pairs) == [5000.0] * 5000
