@@ -6,6 +6,8 @@ python -m benchmarks.quality.fresh
 and read in one sitting by readers who did not know which wrote what. Each line is {"set", "caption", "text",
 "strategy", "writer", "likelihood", "own", "strict"}: the last is "ok" (sound English that says nothing false),
 "english" (true, in bad English), "false" or "garbled"; of the second's texts "again" is what another reader said later.
+"corrupted" are draws of one that was tuned further, on false texts made from sound ones, and does not ship; they were
+read in a sitting of their own, mixed with the second's texts that they differ from, which have its verdict as "mixed".
 No writer was trained on these captions. The weights of ``sound`` and the gates were chosen on half of them
 (``halves.py``); figures of signals and gates are of the other half, and of the second's draws at its default
 temperature that were read after all was chosen ("later", ``judged.of_shipped``). Prints three tables.
@@ -40,7 +42,7 @@ Bools = npt.NDArray[np.bool_]
 
 def main() -> None:
     """Measure and print."""
-    writers = {name: rows_of(name) for name in ("first", "second")}
+    writers = {name: rows_of(name) for name in ("first", "second", "corrupted")}
     print("| writer | texts | sound | true | " + " | ".join(f"sound, {name}" for name in SETS) + " | novelty |")
     print("|" + "---|" * (5 + len(SETS)))
     for name, own in writers.items():
@@ -48,10 +50,20 @@ def main() -> None:
         shares = " | ".join(f"{one:.1%}" for one in (holding(own, sound).mean(), holding(own, true).mean(), *of_sets))
         new = np.mean([novelty(row["caption"], row["text"]) for row in own])
         print(f"| {name} | {len(own)} | {shares} | {new:.3f} |")
-    before, after = ({row["caption"]: sound(row) for row in own} for own in writers.values())
+    before, after = ({row["caption"]: sound(row) for row in writers[name]} for name in ("first", "second"))
     both = [(before[caption], after[caption]) for caption in before if caption in after]
     print(
         f"\nOf {len(both):,} captions {both.count((False, True))} became sound, {both.count((True, False))} unsound\n"
+    )
+
+    mixed = {row["caption"]: sound({"strict": row["mixed"]}) for row in writers["second"] if "mixed" in row}
+    same = {(row["caption"], row["text"]) for row in writers["second"]}
+    other = {r["caption"]: sound(r) for r in writers["corrupted"] if (r["caption"], r["text"]) not in same}
+    both = [(mixed[caption], other[caption]) for caption in mixed if caption in other]
+    print(
+        f"Mixed, where they differ: sound {np.mean([*mixed.values()]):.1%} of {len(mixed)} (second), "
+        f"{np.mean([*other.values()]):.1%} of {len(other)} (corrupted); of {len(both)} captions "
+        f"{both.count((False, True))} became sound, {both.count((True, False))} unsound\n"
     )
 
     twice = [(true(row), true({"strict": row["again"]}), row) for row in writers["second"]]
