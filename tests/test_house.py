@@ -107,3 +107,9 @@ def test_what_benchmarks_import_of_the_package_is_there() -> None:
                 names = [alias.name for alias in node.names if alias.name not in rooms]
                 missing += [f"{file.name}: {node.module}.{name}" for name in names if not hasattr(module, name)]
     assert missing == []
+
+
+def test_the_page_on_quality_loses_nothing_when_it_is_made_again() -> None:
+    benchmarks = ROOT.parent / "benchmarks"
+    findings = (benchmarks / "quality/findings.md").read_text("utf-8")
+    assert (benchmarks / "results/quality.md").read_text("utf-8").endswith(findings)
