@@ -8,6 +8,8 @@ from laclip_aug.quality.normal import has_many_marks, normal_form
 
 _FEW = 1024
 """Characters that could be or become marks, up to which ftfy's way is quick enough."""
+_MISREAD = "\u052f"
+"""The last letter of Cyrillic: bytes that are read in another encoding become letters up to here."""
 
 
 def as_clip_reads(text: str) -> str:
@@ -46,9 +48,15 @@ def _repaired(text: str) -> str:
 def is_nothing(caption: str) -> bool:
     """Whether CLIP makes nothing at all of ``caption``: it is empty, or holds only what the cleaning takes away.
 
-    >>> is_nothing("&nbsp;"), is_nothing("\\x07"), is_nothing("?")
+    >>> is_nothing("&nbsp;"), is_nothing("Â\\xa0"), is_nothing("?")
     (True, True, False)
     """
-    if "&" not in caption and "\x1b" not in caption and any(map(str.isalnum, caption)):
-        return False  # a letter stays, whatever is repaired; terminal colours have letters that go
+    # these have letters that go: escapes, wide ones too, terminal colours, and what is left of a space read in another
+    # encoding ("Â\xa0"), all in those of Latin, Greek and Cyrillic
+    if not any(sign in caption for sign in "&\uff06\x1b") and any(map(_stays, caption)):
+        return False
     return not as_clip_reads(caption)
+
+
+def _stays(character: str) -> bool:
+    return character.isalnum() and (character.isascii() or character > _MISREAD)
