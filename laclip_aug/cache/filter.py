@@ -155,13 +155,14 @@ def sweep(
     _check_images(gate, images, now.manifest)
     bars, look = partial(Bar, shown=progress, clock=clock), _look(images)
     gate.learn(_Captions(directory, now.manifest, bars))
-    found = {condition.side: Swept(condition.at_least) for condition in gate.conditions}
+    sides = {condition.side: condition for condition in gate.conditions}  # of two bounds on one side the values are one
+    found = {side: Swept(condition.at_least) for side, condition in sides.items()}
     with bars("sweep", sum(shard.rows for shard in now.manifest.shards)) as bar:
         for shard in now.manifest.shards:
             pairs = [pair for _, r in read_shard(directory, shard) for pair in pairs_of(r, look(r.caption))]
-            for condition in gate.conditions:
-                noted = bar.share(shard.rows / len(gate.conditions))
-                found[condition.side].add(measured(gate.signals[condition.reference], pairs, noted))
+            for side, condition in sides.items():
+                noted = bar.share(shard.rows / len(sides))
+                found[side].add(measured(gate.signals[condition.reference], pairs, noted))
     return found
 
 

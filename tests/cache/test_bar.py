@@ -143,3 +143,9 @@ def test_a_build_shows_its_look_up_where_it_shows_itself(tmp_path: Path) -> None
         writer.add(Outcome("dog", (Rewrite("human", "a dog"),)))
         writer.finish(Progress(None, clock=ticking(3.0), stream=out).step)
     assert "writing the look-up: 1 captions in " in out.getvalue()
+
+
+def test_a_condition_that_is_asked_twice_is_counted_once(tmp_path: Path) -> None:
+    cache = written(tmp_path / "cache", 10)
+    swept = sweep(cache, "words>=0.2 words<=0.9 words>=0.4", progress=False)
+    assert {side: found.counts.total() for side, found in swept.items()} == {"words>=": 40, "words<=": 40}
