@@ -7,6 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, TextIO, TypeVar
 
@@ -86,7 +87,7 @@ class Bar:
             self._say(f"{of}, {rate:.1f} captions/s, {left} left")
 
     def _say(self, text: str) -> None:
-        print(f"{self._description}: {text}", file=self._stream, flush=True)
+        say(f"{self._description}: {text}", self._stream)
 
 
 Bars = Callable[[str, int], Bar]
@@ -113,6 +114,12 @@ class Due:
     def begun(self) -> bool:
         """Whether any line was due so far."""
         return self._next[0] > _FIRST_LINES[0]
+
+
+def say(line: str, stream: TextIO) -> None:
+    """Write ``line`` to a log; one that does not take it (a full disk, a reader that has gone) stops no work."""
+    with suppress(OSError):
+        print(line, file=stream, flush=True)
 
 
 def is_drawn(shown: bool | None, stream: TextIO) -> bool:

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from laclip_aug.cache.bar import Bar, Due, is_drawn, size_of_terminal
+from laclip_aug.cache.bar import Bar, Due, is_drawn, say, size_of_terminal
 
 _DRAW_EVERY = 0.2
 _SAMPLE_EVERY = 0.5
@@ -82,7 +82,7 @@ class Progress:
             self._bar.set_postfix_str(", ".join(state))
         elif self._due(now - self._started) or (force and self._due.begun):
             of = "" if total is None else f" of about {total} ({rows / max(1, total):.0%})"
-            print(f"build: {rows} rows{of}, {', '.join(state)}", file=self._stream, flush=True)
+            say(f"build: {rows} rows{of}, {', '.join(state)}", self._stream)
 
     def step(self, description: str, total: int) -> Bar:
         """The bar of a step of the build, of ``total`` captions, shown as this is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -149,3 +150,15 @@ def test_a_condition_that_is_asked_twice_is_counted_once(tmp_path: Path) -> None
     cache = written(tmp_path / "cache", 10)
     swept = sweep(cache, "words>=0.2 words<=0.9 words>=0.4", progress=False)
     assert {side: found.counts.total() for side, found in swept.items()} == {"words>=": 40, "words<=": 40}
+
+
+def test_a_log_that_takes_nothing_stops_no_work(tmp_path: Path) -> None:
+    cache = written(tmp_path / "cache", 60, shard_rows=10)
+    done = False
+    with suppress(OSError), Path("/dev/full").open("w") as full:  # closing it fails
+        bars = partial(Bar, clock=ticking(3.0), stream=full)
+        compile_lookup(cache, manifest := read_manifest(cache), whole=True, bucket_records=7, bars=bars)
+        progress = Progress(None, clock=ticking(3.0), stream=full)
+        progress.show(1, 2, 1, 0, 1.0)
+        done = True
+    assert done and manifest.complete
