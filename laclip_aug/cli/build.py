@@ -145,7 +145,10 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         help="webdataset: the trainer draws among these fields, so the captions in all of them are read",
     )
     group.add_argument(
-        "--csv-img-key", metavar="KEY", help="accepted so that open_clip's options can be pasted; images are not read"
+        "--csv-img-key",
+        metavar="KEY",
+        help="column of the images, for cache filter --images and the CSV of cache export NAME-{source}.txt; elsewhere "
+        "accepted so that open_clip's options can be pasted",
     )
 
 
