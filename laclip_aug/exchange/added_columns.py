@@ -13,7 +13,7 @@ from typing import IO, Any
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange.beside import Beside
 from laclip_aug.exchange.delimited import csv_writer
-from laclip_aug.exchange.files import write_new
+from laclip_aug.exchange.files import write_output
 from laclip_aug.exchange.lines import head_of
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.objects import json_bytes, json_objects
@@ -40,7 +40,7 @@ def write_columns(beside: Beside, file: str, kind: str, output: Path, options: I
             f"{file} ({kind}) keeps its format with columns added; name the output {' or '.join(_ENDINGS[kind])}, or "
             "NAME-{source}.txt for a text file of each source"
         )
-    with write_new(output) as out:
+    with write_output(output) as out:
         return _WRITERS[kind](beside, file, out, output, options)
 
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite, Told
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.exchange.delimited import csv_writer
-from laclip_aug.exchange.files import write_new
+from laclip_aug.exchange.files import write_output
 
 COLUMNS = ("caption", "rewrites", "rejections", "tokens")
 IMAGE_KEY = "image_key"
@@ -57,7 +57,7 @@ def export(records: Iterable[Outcome], output: str | Path) -> int:
             f"{output}: name it .jsonl, .parquet or .csv, give - for standard output, or a name without ending, for a "
             "folder that load_dataset of datasets loads"
         )
-    with write_new(output) as file:
+    with write_output(output) as file:
         return write(file, records)
 
 

@@ -48,6 +48,15 @@ def write_new(path: Path) -> Iterator[IO[bytes]]:
         sync_directory(path.parent)
 
 
+@contextmanager
+def write_output(path: Path) -> Iterator[IO[bytes]]:
+    """As :func:`write_new`, for a file that a user names: its folder is made if need be."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with write_new(path) as file:
+        yield file
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Put ``data`` in ``path`` so that a kill or a power cut leaves the old file or the new one, whole."""
     with write_new(path) as file:

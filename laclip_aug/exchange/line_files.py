@@ -16,7 +16,7 @@ from pathlib import Path
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange.beside import Beside
 from laclip_aug.exchange.delimited import csv_cells, csv_writer
-from laclip_aug.exchange.files import write_new
+from laclip_aug.exchange.files import write_output
 from laclip_aug.exchange.lines import text_lines
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.readers import CAPTION_KEYS, InputOptions, chooser, table_rows
@@ -55,8 +55,8 @@ def write_lines(
             f"two of {', '.join([*beside.sources, ORIGINAL])} would be one file; name a .csv or .jsonl instead"
         )
     with ExitStack() as stack:
-        table = stack.enter_context(write_new(original))
-        files = {name: stack.enter_context(write_new(path)) for name, path in paths.items()}
+        table = stack.enter_context(write_output(original))
+        files = {name: stack.enter_context(write_output(path)) for name, path in paths.items()}
         for where, image, caption in rows:
             number += 1
             for name, text in beside.placed(caption, where).items():

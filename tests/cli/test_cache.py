@@ -115,22 +115,29 @@ def test_import_and_export(tmp_path, capsys):
     assert status == 0
     assert "rewrites, capsfusion: 1" in text
     assert "rejections, empty: 1" in text
-    status, text = run(capsys, "export", tmp_path / "cache", tmp_path / "out.jsonl")
-    assert (status, text) == (0, f"2 records in {tmp_path / 'out.jsonl'}\n")
-    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    status, text = run(capsys, "export", tmp_path / "cache", tmp_path / "new/out.jsonl")
+    assert (status, text) == (0, f"2 records in {tmp_path / 'new/out.jsonl'}\n")
+    rows = [json.loads(line) for line in (tmp_path / "new/out.jsonl").read_text().splitlines()]
     assert {row["caption"]: row["rewrites"] for row in rows} == {
         "a dog": [{"source": "capsfusion", "text": "a dog on grass"}],
         "a cat": [],
     }
 
 
+@pytest.mark.parametrize("command", ["filter", "export"])
+def test_the_help_says_that_the_column_of_images_is_used(command, capsys):
+    with pytest.raises(SystemExit):
+        main(["cache", command, "--help"])
+    assert "--csv-img-key KEY column of the images" in " ".join(capsys.readouterr().out.split())
+
+
 def test_export_for_data_of_ones_own(directory, tmp_path, capsys):
     (tmp_path / "mine.csv").write_text("words,filepath\nphoto 3,3.jpg\na bird,b.jpg\n")
     keys = ["--for", tmp_path / "mine.csv", "--caption-key", "words"]
-    status, text = run(capsys, "export", directory, tmp_path / "out.csv", *keys)
-    assert (status, text.splitlines()[0]) == (0, f"2 rows in {tmp_path / 'out.csv'}; with a text of")
+    status, text = run(capsys, "export", directory, tmp_path / "new/out.csv", *keys)
+    assert (status, text.splitlines()[0]) == (0, f"2 rows in {tmp_path / 'new/out.csv'}; with a text of")
     assert "refused, not-in-cache: 1" in text
-    head, row, other = (tmp_path / "out.csv").read_text().splitlines()
+    head, row, other = (tmp_path / "new/out.csv").read_text().splitlines()
     assert head == "words,filepath,loud,calm" and other == "a bird,b.jpg,,"
     assert row.startswith("photo 3,3.jpg,PHOTO 3 ")
     assert run(capsys, "export", directory, tmp_path / "{source}.txt", *keys)[0] == 0

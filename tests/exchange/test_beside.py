@@ -65,7 +65,6 @@ def test_lines_as_released_with_the_paper_come_back_unchanged(tmp_path):
     (tmp_path / "bard.txt").write_text(bard)
     lines = (f"chatgpt={tmp_path / 'gpt.txt'}", f"bard={tmp_path / 'bard.txt'}")
     import_cache(tmp_path / "in.csv", tmp_path / "cache", ImportForm(lines=lines))
-    (tmp_path / "out").mkdir()
 
     said, whole = export_beside(tmp_path / "cache", str(tmp_path / "out/{source}.txt"), [str(tmp_path / "in.csv")])
 
@@ -178,7 +177,6 @@ def test_carriage_returns_in_cells_stay_in_them(tmp_path, name, separator):
     assert (dataset.images, dataset.captions) == ([row[0] for row in rows], [row[3] for row in expected])
 
     (tmp_path / "plain.csv").write_bytes(b'"a/\r1.jpg","a\rdog"\n2.jpg,a cat\n')
-    (tmp_path / "lines").mkdir()
     export_beside(cache, str(tmp_path / "lines" / "{source}.txt"), [str(tmp_path / "plain.csv")])
     assert pd.read_csv(tmp_path / "lines" / "original.csv", header=None).values.tolist() == [
         ["a/\r1.jpg", "a\rdog"],
