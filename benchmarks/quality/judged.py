@@ -13,7 +13,8 @@ false, "fault" says why ("relation": what is said of what, "said": something mor
 mainly about, "garbled"). All true ones were read again, more strictly, and have "strict": "ok", "english" (true, but no
 sound English), "false" or "garbled". ``sound.jsonl`` has the strict reading alone, of draws at two temperatures, and
 "refused" instead, with the reason, where an attribute rule refuses the text. "round" 2 are draws of a rewriter tuned on
-those without; 3 of the shipped one, tuned on both; 4 of one that was tuned on 3 and by hand and does not ship.
+those without; 3 of one tuned on both, the second tuning; 4 of one that was tuned on 3 and by hand and never shipped.
+``../caption_adapter/verdicts.py`` tunes the next on all four, but for the captions that it measures on.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from laclip_aug.quality.checks import Candidate, reason_against
 
 FILE = Path(__file__).parent / "judged.jsonl"
 SHIPPED = 3
-"""The round of draws of the rewriter that ships: it learned from those before."""
+"""The round of draws of the rewriter of the second tuning: it learned from those before."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def readings() -> list[dict[str, Any]]:
 
 
 def of_shipped() -> list[dict[str, Any]]:
-    """What was read of the shipped rewriter's draws in ``sound.jsonl``, for captions that it was not tuned on."""
+    """What was read in ``sound.jsonl`` of that rewriter's draws, for captions that it was not tuned on."""
     rows = readings()
     learned = {row["caption"] for row in rows if row.get("round", 1) < SHIPPED}
     return [row for row in rows if row.get("round") == SHIPPED and "strict" in row and row["caption"] not in learned]

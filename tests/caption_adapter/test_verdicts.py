@@ -15,6 +15,8 @@ from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
 from benchmarks.caption_adapter import train
+from benchmarks.caption_adapter.corrupted import Words
+from benchmarks.caption_adapter.judged_rows import Row, measured, verdicts
 from benchmarks.caption_adapter.rows import END, START
 from benchmarks.caption_adapter.verdicts import (
     Preference,
@@ -23,14 +25,14 @@ from benchmarks.caption_adapter.verdicts import (
     cost,
     read_all,
     tune,
-    verdicts,
     weights,
 )
 from benchmarks.quality import fresh
-from benchmarks.quality.judged import sound
+from benchmarks.quality.judged import readings, sound
 from tests.caption_adapter.test_training import SETTINGS, shaken, tiny
 
 WORDS = 50, 60
+NOUNS = Words(frozenset({"man", "woman", "dog", "table", "street", "person", "photo"}), frozenset({"white", "black"}))
 
 
 def texts(seed: int, n: int, of: tuple[int, int] = (3, 50)) -> list[Written]:
@@ -127,15 +129,46 @@ def test_it_learns_both_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None
     assert torch.allclose(again.log_odds, after.log_odds, atol=1e-4)
 
 
-def test_no_caption_is_both_trained_on_and_measured() -> None:
-    some, shown = verdicts()
+@pytest.fixture(scope="module")
+def rows() -> tuple[list[Row], list[Row]]:
+    """What is trained on and what is measured on."""
+    return verdicts(NOUNS)
+
+
+def test_no_caption_is_both_trained_on_and_measured(rows: tuple[list[Row], list[Row]]) -> None:
+    some, shown = rows
     assert not {row["caption"] for row in some} & {row["caption"] for row in shown}
-    assert 0.2 < len(shown) / (len(some) + len(shown)) < 0.3
+    assert all(measured(row["caption"]) for row in shown) and len(shown) > 3000
     assert {sound(row) for row in shown} == {True, False}
     judged = [row for row in some + shown if "refused" not in row]
     assert all("strict" in row or row["verdict"] is False for row in judged), "each sound text was read strictly"
     shown_later = [json.loads(line) for line in fresh.FILE.read_text(encoding="utf-8").splitlines()]
-    assert not {row["caption"] for row in shown_later} & {row["caption"] for row in some + shown}
+    everything, _ = verdicts(NOUNS, everything=True)
+    assert any(measured(row["caption"]) for row in everything)
+    assert not {row["caption"] for row in shown_later} & {row["caption"] for row in some + shown + everything}
+
+
+def test_where_the_texts_come_from_and_what_they_weigh_in_writing_and_judging(
+    rows: tuple[list[Row], list[Row]],
+) -> None:
+    some, _ = rows
+    assert some == verdicts(NOUNS)[0], "the same for whoever makes it again"
+    false = [row for row in some if "kind" in row]
+    hand = [row for row in some if row["set"] == "hand" and "kind" not in row]
+    repaired = [row for row in some if "repaired_from" in row]
+    read = [row for row in some if row["set"] != "hand" and "kind" not in row and "repaired_from" not in row]
+    assert (len(false), len(hand), len(repaired)) == (6000, 2000, 1500)
+    assert sum(row.get("round", 1) < 3 for row in read) == 4000
+    late = [row for row in readings() if row.get("round", 1) > 2 and not measured(row["caption"])]
+    texts = {(row["caption"], row["text"]) for row in read}
+    assert all("refused" in row or (row["caption"], row["text"]) in texts for row in late[:200])
+    assert {(row["writing"], row["judging"], sound(row)) for row in false} == {(0.0, 0.6, False)}
+    assert {(row["writing"], row["judging"], sound(row)) for row in hand} == {(0.3, 1.0, True)}
+    assert {(row["writing"], row["judging"], sound(row)) for row in repaired} == {(1.0, 1.0, True)}
+    assert {(row["writing"], row["judging"], "refused" in row) for row in read} == {(1.0, 1.0, False), (1.0, 0.0, True)}
+    assert not {(row["caption"], row["text"]) for row in false} & {
+        (row["caption"], row["text"]) for row in some if sound(row)
+    }, "no false text is one that was found sound"
 
 
 def test_a_checkpoint_of_other_texts_is_refused(tmp_path: Path) -> None:
