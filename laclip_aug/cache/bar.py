@@ -70,13 +70,14 @@ class Bar:
         """``items``, one for each caption, which is done when the next is asked for."""
         for item in items:
             yield item
-            self._add(1)
+            self.add(1)
 
     def share(self, captions: float) -> Callable[[float], None]:
         """For a part of the step, of so many ``captions``: to be called with each share of 1 of it that is done."""
-        return lambda part: self._add(part * captions)
+        return lambda part: self.add(part * captions)
 
-    def _add(self, captions: float) -> None:
+    def add(self, captions: float) -> None:
+        """So many more ``captions`` are done."""
         self._done += captions
         if self._drawn:
             self._bar.update(round(self._done) - self._bar.n)

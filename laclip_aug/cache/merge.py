@@ -18,8 +18,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from laclip_aug.cache.bar import Bar
 from laclip_aug.cache.browse import snapshot
 from laclip_aug.cache.compile import clear_tables, compile_lookup
@@ -135,8 +133,7 @@ def _take_all(
     taken = target.merged.shards
     new = [shard.rows for _, source in sources for shard in source.shards if shard.sha256 not in taken]
     there, met = _There(out, target) if new else None, set[str]()
-    hidden = None if progress is None else not progress
-    with tqdm(total=sum(new), desc="merge", unit=" captions", disable=hidden) as bar:
+    with Bar("merge", sum(new), progress) as bar:
         for place, source in sources:
             for shard in source.shards:
                 if shard.sha256 in met:  # the same file in two caches
@@ -151,7 +148,7 @@ def _take_all(
                         _take(place, source, shard, fresh, out, target)
                     else:
                         taken[shard.sha256] = shard.rows, None
-                    bar.update(shard.rows)
+                    bar.add(shard.rows)
                 repeated = taken[shard.sha256][0]
                 report.repeated += repeated
                 report.linked += not repeated

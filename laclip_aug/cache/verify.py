@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
-from tqdm import tqdm
-
+from laclip_aug.cache.bar import Bar
 from laclip_aug.cache.browse import snapshot
 from laclip_aug.cache.compile import is_sound, origin_of
 from laclip_aug.cache.format import UNFINISHED, Counts, Manifest, Shard
@@ -36,7 +34,7 @@ def verify_cache(directory: str | Path, progress: bool | None = None) -> tuple[l
     lookup = _open_lookup(directory, manifest, damage)
     keys = KeySet()
     total = sum(shard.rows for shard in manifest.shards)
-    with tqdm(total=total, desc="verify", unit=" captions", disable=None if progress is None else not progress) as bar:
+    with Bar("verify", total, progress) as bar:
         for number, shard in enumerate(manifest.shards):
             compiled = bool(manifest.tables) and number < manifest.tables[-1].end
             try:
@@ -98,7 +96,7 @@ def _open_lookup(directory: Path, manifest: Manifest, damage: list[str]) -> Capt
 
 
 def _verify_shard(
-    directory: Path, shard: Shard, keys: KeySet, lookup: CaptionCache | None, damage: list[str], bar: Any
+    directory: Path, shard: Shard, keys: KeySet, lookup: CaptionCache | None, damage: list[str], bar: Bar
 ) -> None:
     path = directory / shard.name
     faults: Counter[str] = Counter()
@@ -113,7 +111,7 @@ def _verify_shard(
                 lookup.get(record.caption, record.image) != record.rewrites
             )
         counts.add(record)
-        bar.update()
+        bar.add(1)
     for at in range(0, len(seen), 65536):
         faults["captions that another shard holds too"] += keys.add_new(seen[at : at + 65536]).count(False)
     damage.extend(f"{path}: {number} {fault}; {advice(directory)}" for fault, number in faults.items() if number)

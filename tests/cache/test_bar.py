@@ -18,7 +18,9 @@ from laclip_aug.cache.compile import compile_lookup
 from laclip_aug.cache.config import Config
 from laclip_aug.cache.filter import filter_cache, sweep
 from laclip_aug.cache.format import read_manifest
+from laclip_aug.cache.merge import merge_caches
 from laclip_aug.cache.progress import Progress
+from laclip_aug.cache.verify import verify_cache
 from laclip_aug.cache.writer import CacheWriter
 
 CONFIG = Config("llm", "x", seed=0, n=4, sources=("human",))
@@ -162,3 +164,21 @@ def test_a_log_that_takes_nothing_stops_no_work(tmp_path: Path) -> None:
         progress.show(1, 2, 1, 0, 1.0)
         done = True
     assert done and manifest.complete
+
+
+def test_a_merge_and_a_verification_tell_how_far_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = written(tmp_path / "cache", 60, shard_rows=10)
+    capsys.readouterr()
+    monkeypatch.setattr("laclip_aug.cache.bar._FIRST_LINES", (0.0,))  # at once, and then after a minute
+    merge_caches([cache], tmp_path / "merged")
+    first = capsys.readouterr().err.splitlines()[0]
+    assert re.fullmatch(r"merge: 10 of 60 captions \(17%\), .* left", first)
+    assert verify_cache(tmp_path / "merged") == ([], [])
+    first, last = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"verify: 1 of 60 captions \(2%\), .* left", first)
+    assert re.fullmatch(r"verify: 60 captions in \d\d:\d\d", last)
+    merge_caches([cache], tmp_path / "again", progress=False)
+    verify_cache(tmp_path / "again", progress=False)
+    assert capsys.readouterr().err == ""
