@@ -41,7 +41,7 @@ from laclip_aug.cache.export import export_beside, export_records
 from laclip_aug.cache.ingest import import_cache
 from laclip_aug.cache.keys import normalise
 from laclip_aug.eda import EDAAugmenter
-from laclip_aug.exchange.imports import ImportForm
+from laclip_aug.exchange.import_form import ImportForm
 
 SOURCES = ("one", "two")
 COLUMNS = ("filepath", "caption", *SOURCES)

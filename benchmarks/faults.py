@@ -40,7 +40,7 @@ from laclip_aug.cache.repair import compile_cache, repair_cache
 from laclip_aug.cache.verify import verify_cache
 from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.errors import CacheError
-from laclip_aug.exchange.imports import ImportForm
+from laclip_aug.exchange.import_form import ImportForm
 
 OLD = [f"a photo of {i} boats" for i in range(30)]
 ALL = [*OLD, *(f"a picture of {i} cats" for i in range(15))]

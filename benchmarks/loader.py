@@ -62,7 +62,7 @@ from tqdm import tqdm
 from laclip_aug.augmenter import create_augmenter
 from laclip_aug.cache.ingest import import_cache
 from laclip_aug.cache.lookup import CaptionCache
-from laclip_aug.exchange.imports import ImportForm
+from laclip_aug.exchange.import_form import ImportForm
 from laclip_aug.training.counts import DrawCounts
 from laclip_aug.training.coverage import SAMPLE_SIZE
 from laclip_aug.training.loader import TrainingLoader

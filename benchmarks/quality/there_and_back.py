@@ -17,7 +17,7 @@ from pathlib import Path
 from laclip_aug.cache.filter import filter_cache
 from laclip_aug.cache.format import read_manifest
 from laclip_aug.cache.ingest import import_cache
-from laclip_aug.exchange.imports import ImportForm
+from laclip_aug.exchange.import_form import ImportForm
 
 STRICT, LOOSE, FAISS = "words>=0 tfidf>=0.35", "words>=-1", "rank<=10 neighbours<=0.95"
 

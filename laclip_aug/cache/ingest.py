@@ -21,7 +21,8 @@ from laclip_aug.cache.versions import Versions
 from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.audit import audit_import
-from laclip_aug.exchange.imports import ImportForm, open_import
+from laclip_aug.exchange.import_form import ImportForm
+from laclip_aug.exchange.imports import open_import
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.readers import InputOptions
 

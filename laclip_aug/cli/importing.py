@@ -72,7 +72,7 @@ def add_import_arguments(importing: argparse.ArgumentParser) -> None:
 def run_import(args: argparse.Namespace) -> int:
     """Import, and print what came of it."""
     from laclip_aug.cache.ingest import import_cache
-    from laclip_aug.exchange.imports import ImportForm
+    from laclip_aug.exchange.import_form import ImportForm
 
     form = ImportForm(
         rewrite_keys=tuple(args.rewrite_key),

@@ -8,7 +8,8 @@ from pathlib import Path
 from laclip_aug.augmenter import Outcome
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange.alignment import SourceAudit, Verdict, words
-from laclip_aug.exchange.imports import ImportForm, line_files, open_import
+from laclip_aug.exchange.import_form import ImportForm
+from laclip_aug.exchange.imports import line_files, open_import
 from laclip_aug.exchange.lines_form import joined_lines, unequal
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.readers import InputOptions

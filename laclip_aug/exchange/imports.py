@@ -12,34 +12,13 @@ from laclip_aug.exchange import forms
 from laclip_aug.exchange.addresses import is_address
 from laclip_aug.exchange.export import IMAGE_KEY
 from laclip_aug.exchange.exported import exported, is_export, keyed_by_image, sources_of
+from laclip_aug.exchange.import_form import ImportForm
 from laclip_aug.exchange.joins import join_key
 from laclip_aug.exchange.lines_form import lines
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import expand, kind_of, size_of
 from laclip_aug.exchange.readers import CAPTION_KEYS, MISSING, InputOptions, nothing_in
 from laclip_aug.exchange.sets import columns_of, recognise
-
-
-@dataclass(frozen=True)
-class ImportForm:
-    """Where an input has its rewrites; at most one of ``rewrite_keys``, ``group_key``, ``list_key`` and ``lines``.
-
-    ``image_key`` is the column of the images' keys, by which records are found instead of by their captions.
-    ``captions`` are files of captions, where the texts' own have none, and ``join`` the column by which they belong
-    together, ``"uid"`` or ``"uid=id"``. ``sources`` names what made the texts: one per rewrite key, one for groups and
-    lists, none for lines, whose items are ``"source=file"``. None of all these means what ``export`` wrote, a published
-    set (:mod:`laclip_aug.exchange.sets`), or a column ``rewrites``.
-    """
-
-    rewrite_keys: tuple[str, ...] = ()
-    group_key: str | None = None
-    index_key: str | None = None
-    list_key: str | None = None
-    lines: tuple[str, ...] = ()
-    captions: tuple[str, ...] = ()
-    join: str | None = None
-    sources: tuple[str, ...] = ()
-    image_key: str | None = None
 
 
 @dataclass(frozen=True)

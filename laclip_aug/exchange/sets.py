@@ -16,16 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from laclip_aug.errors import InputError
+from laclip_aug.exchange.import_form import ImportForm
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import kind_of
 from laclip_aug.exchange.readers import InputOptions, table_rows
 from laclip_aug.exchange.tars import json_fields, tar_samples
-
-if TYPE_CHECKING:
-    from laclip_aug.exchange.imports import ImportForm
 
 
 @dataclass(frozen=True)

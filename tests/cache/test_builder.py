@@ -32,7 +32,7 @@ from laclip_aug.errors import (
     ModelError,
 )
 from laclip_aug.exchange.export import export
-from laclip_aug.exchange.imports import ImportForm
+from laclip_aug.exchange.import_form import ImportForm
 from laclip_aug.exchange.readers import InputOptions
 
 

@@ -22,7 +22,7 @@ from laclip_aug.cache.record import decode, encode
 from laclip_aug.cache.verify import verify_cache
 from laclip_aug.cli import main
 from laclip_aug.errors import CacheMismatchError, ConfigurationError
-from laclip_aug.exchange.imports import ImportForm
+from laclip_aug.exchange.import_form import ImportForm
 from laclip_aug.quality.signals import Signal
 
 WORDS = "dog cat train boat tree snow grass beach man woman red two runs sleeps old small by under with".split()

@@ -28,7 +28,7 @@ from laclip_aug.cli import main
 from laclip_aug.eda import EDAAugmenter
 from laclip_aug.errors import CacheMismatchError, CacheMissError, ConfigurationError
 from laclip_aug.exchange.export import export
-from laclip_aug.exchange.imports import ImportForm
+from laclip_aug.exchange.import_form import ImportForm
 from laclip_aug.training.augmentation import TextAugmentation
 from laclip_aug.training.custom import DrawCounts, TextAugCollate, TextAugOptions, TextMap, TextStage, sampler_for
 

@@ -27,7 +27,7 @@ from laclip_aug.cache.merge import merge_caches
 from laclip_aug.cache.part import Part
 from laclip_aug.cache.repair import compile_cache, repair_cache
 from laclip_aug.cache.verify import verify_cache
-from laclip_aug.exchange.imports import ImportForm
+from laclip_aug.exchange.import_form import ImportForm
 
 OLD = [f"photo {i}" for i in range(12)]
 NEW = [f"picture {i}" for i in range(8)]

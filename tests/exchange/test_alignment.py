@@ -12,7 +12,7 @@ from laclip_aug.cache.ingest import import_cache
 from laclip_aug.cache.verify import verify_cache
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange.alignment import SourceAudit, words
-from laclip_aug.exchange.imports import ImportForm
+from laclip_aug.exchange.import_form import ImportForm
 from laclip_aug.quality.words import shipped
 
 ROWS = 3000

@@ -21,7 +21,7 @@ from laclip_aug.cache.ingest import import_cache
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.errors import ConfigurationError, InputError
-from laclip_aug.exchange.imports import ImportForm
+from laclip_aug.exchange.import_form import ImportForm
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.readers import InputOptions
 from laclip_aug.exchange.tars import TextKeys, tar_captions

@@ -21,7 +21,7 @@ from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.exchange import dataset_card
-from laclip_aug.exchange.imports import ImportForm
+from laclip_aug.exchange.import_form import ImportForm
 
 ROWS = [
     {"caption": f"photo {i} 猫", "llm": f"picture {i}" if i % 3 else "", "fused": f'a "photo"\n{i}'} for i in range(30)

@@ -24,7 +24,7 @@ from laclip_aug.cli import main
 from laclip_aug.eda import EDAAugmenter
 from laclip_aug.errors import CacheMismatchError, ConfigurationError, InputError
 from laclip_aug.exchange.export import export
-from laclip_aug.exchange.imports import ImportForm
+from laclip_aug.exchange.import_form import ImportForm
 from laclip_aug.exchange.readers import InputOptions
 from laclip_aug.exchange.tars import TextKeys
 

@@ -15,7 +15,7 @@ from laclip_aug.cache.browse import find
 from laclip_aug.cache.ingest import import_cache
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.errors import ConfigurationError, InputError
-from laclip_aug.exchange.imports import ImportForm
+from laclip_aug.exchange.import_form import ImportForm
 from laclip_aug.exchange.readers import InputOptions
 
 RECAP = {

@@ -19,7 +19,7 @@ from laclip_aug.cache.ingest import import_cache
 from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.exchange.export import export
 from laclip_aug.exchange.exported import exported, is_export
-from laclip_aug.exchange.imports import ImportForm
+from laclip_aug.exchange.import_form import ImportForm
 from laclip_aug.exchange.log import InputLog
 
 RECORDS = [
