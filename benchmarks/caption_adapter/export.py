@@ -57,6 +57,22 @@ def read_adapter(path: Path, heads: int, kv_heads: int) -> dict[str, torch.Tenso
     return state
 
 
+def mean(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The mean of two adapters by peft's names, of one rank r and alpha.
+
+    The mean of the changes B A ``[out, in]`` to each weight, that is, cut to rank r by its singular values: the mean of
+    the Bs times that of the As would be another.
+    """
+    found = {}
+    for key in (key for key in one if ".lora_A." in key):
+        up = key.replace(".lora_A.", ".lora_B.")
+        whole = torch.cat([one[up], other[up]], 1).float() @ torch.cat([one[key], other[key]]).float() / 2
+        left, values, right = torch.linalg.svd(whole, full_matrices=False)
+        root = values[: len(one[key])].sqrt()
+        found[up], found[key] = left[:, : len(root)] * root, root[:, None] * right[: len(root)]
+    return found
+
+
 def write_adapter(found: Mapping[str, tuple[Array, Array]], alpha: float, name: str, out: Path) -> None:
     """The adapter alone, F16."""
     writer = gguf.GGUFWriter(out, "llama")

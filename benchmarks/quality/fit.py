@@ -27,7 +27,7 @@ PENALTY = 0.1
 
 def main() -> None:
     """Fit and write."""
-    own = [row for row in fresh.rows_of("second") if to_choose_on(row["caption"])]
+    own = [row for row in fresh.rows_of("third") if to_choose_on(row["caption"])]
     if not own:
         raise SystemExit(f"{fresh.FILE} has no text of the shipped rewriter; draw some (draws.py) and have them read")
     rows = [row for row in judged.judged() if to_choose_on(row.caption) and row.passes_rules]

@@ -29,7 +29,7 @@ from typing import Any
 from laclip_aug.quality.checks import Candidate, reason_against
 
 FILE = Path(__file__).parent / "judged.jsonl"
-SHIPPED = 3
+SECOND = 3
 """The round of draws of the rewriter of the second tuning: it learned from those before."""
 
 
@@ -63,13 +63,6 @@ def readings() -> list[dict[str, Any]]:
         for name in ("blind", "sound")
         for line in (FILE.parent / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     ]
-
-
-def of_shipped() -> list[dict[str, Any]]:
-    """What was read in ``sound.jsonl`` of that rewriter's draws, for captions that it was not tuned on."""
-    rows = readings()
-    learned = {row["caption"] for row in rows if row.get("round", 1) < SHIPPED}
-    return [row for row in rows if row.get("round") == SHIPPED and "strict" in row and row["caption"] not in learned]
 
 
 def true(row: Mapping[str, Any]) -> bool:

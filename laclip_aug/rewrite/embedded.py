@@ -20,7 +20,7 @@ from laclip_aug.rewrite.prompt import ConditionedPrompt
 MODEL = "smollm2"
 WEIGHTS = Path(__file__).parent / "weights"
 FILE = "smollm2-rewriter-lora.gguf"
-SHA256 = "314e772f630f270ea75e0ca3e084b28022ace4f3ba028571f366416a8d19cd8c"
+SHA256 = "221bb9b56df3121c60844840b9166cc6c4bdd0186a0ab5912e11b8f28b70679f"
 WORDS: Mapping[str, str] = {"chatgpt": "vivid", "bard": "short", "mscoco": "photo", "human": "free"}
 """Strategy → the word that asks for it."""
 VERDICT_WORDS = " true", " false"

@@ -141,6 +141,20 @@ def test_exported_adapter_gives_llama_cpp_the_logits_of_pytorch(tmp_path: Path) 
     assert np.abs(logits(tmp_path / "merged.gguf", None) - want).max() < 0.1 * scale  # matrices in bfloat16
 
 
+def test_the_mean_of_two_adapters_is_that_of_what_they_change() -> None:
+    names = "layers.0.mlp.up_proj.lora_A.weight", "layers.0.mlp.up_proj.lora_B.weight"
+    down, up = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
+    one, three = dict(zip(names, (down, up), strict=True)), dict(zip(names, (-3 * down, -up), strict=True))
+    found = export.mean(one, three)
+    assert [found[name].shape for name in names] == [(2, 3), (3, 2)]
+    torch.testing.assert_close(found[names[1]] @ found[names[0]], 2 * up @ down)  # of once and three times
+    # rank 1: what one changes by 4 and the other, elsewhere, by 2 cannot both be kept
+    along = dict(zip(names, (torch.tensor([[4.0, 0.0]]), torch.tensor([[1.0], [0.0]])), strict=True))
+    across = dict(zip(names, (torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0], [1.0]])), strict=True))
+    found = export.mean(along, across)
+    torch.testing.assert_close(found[names[1]] @ found[names[0]], torch.tensor([[2.0, 0.0], [0.0, 0.0]]))
+
+
 def test_the_command_tunes_an_adapter_on_own_pairs_and_goes_on_from_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

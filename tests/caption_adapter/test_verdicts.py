@@ -157,15 +157,14 @@ def test_where_the_texts_come_from_and_what_they_weigh_in_writing_and_judging(
     hand = [row for row in some if row["set"] == "hand" and "kind" not in row]
     repaired = [row for row in some if "repaired_from" in row]
     read = [row for row in some if row["set"] != "hand" and "kind" not in row and "repaired_from" not in row]
-    assert (len(false), len(hand), len(repaired)) == (6000, 2000, 1500)
-    assert sum(row.get("round", 1) < 3 for row in read) == 4000
-    late = [row for row in readings() if row.get("round", 1) > 2 and not measured(row["caption"])]
-    texts = {(row["caption"], row["text"]) for row in read}
-    assert all("refused" in row or (row["caption"], row["text"]) in texts for row in late[:200])
+    assert (len(hand), len(repaired)) == (1200, 800) and 7000 < len(false) <= 8000, "few nouns are known here"
+    assert sum(row.get("round", 1) < 3 for row in read) == sum(row.get("round", 1) > 2 for row in read) == 2500
+    given = {(row["caption"], row["text"]) for row in readings() if "refused" not in row}
+    assert {(row["caption"], row["text"]) for row in read} <= given
     assert {(row["writing"], row["judging"], sound(row)) for row in false} == {(0.0, 0.6, False)}
-    assert {(row["writing"], row["judging"], sound(row)) for row in hand} == {(0.3, 1.0, True)}
+    assert {(row["writing"], row["judging"], sound(row)) for row in hand} == {(0.5, 1.0, True)}
     assert {(row["writing"], row["judging"], sound(row)) for row in repaired} == {(1.0, 1.0, True)}
-    assert {(row["writing"], row["judging"], "refused" in row) for row in read} == {(1.0, 1.0, False), (1.0, 0.0, True)}
+    assert {(row["writing"], row["judging"], "refused" in row) for row in read} == {(1.0, 1.0, False)}
     assert not {(row["caption"], row["text"]) for row in false} & {
         (row["caption"], row["text"]) for row in some if sound(row)
     }, "no false text is one that was found sound"
