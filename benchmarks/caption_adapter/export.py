@@ -63,10 +63,10 @@ def mean(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> 
     The mean of the changes B A ``[out, in]`` to each weight, that is, cut to rank r by its singular values: the mean of
     the Bs times that of the As would be another.
     """
-    found = {}
+    found, both = {}, [{key: value.float().cpu() for key, value in own.items()} for own in (one, other)]
     for key in (key for key in one if ".lora_A." in key):
         up = key.replace(".lora_A.", ".lora_B.")
-        whole = torch.cat([one[up], other[up]], 1).float() @ torch.cat([one[key], other[key]]).float() / 2
+        whole = torch.cat([own[up] for own in both], 1) @ torch.cat([own[key] for own in both]) / 2
         left, values, right = torch.linalg.svd(whole, full_matrices=False)
         root = values[: len(one[key])].sqrt()
         found[up], found[key] = left[:, : len(root)] * root, root[:, None] * right[: len(root)]

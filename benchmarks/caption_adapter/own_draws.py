@@ -4,7 +4,7 @@ python -m benchmarks.caption_adapter.own_draws --captions DIR --adapter ADAPTER.
 
 Four texts, one a strategy, for each of 6,000 captions that were not held out (``sources.py``), as the first attempt
 draws them: 2,300 of COCO, most with a colour, 2,500 of CC3M, many with a colour, a number or a negation, and 1,200 of
-LAION. Thirteen minutes of one core. ``verdicts.py --own FILE`` takes them.
+LAION. Fourteen minutes of one core. ``verdicts.py --own FILE`` takes them.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def main() -> None:
     args = parser.parse_args()
     drawing = embedded.DEFAULTS
     sampling = Sampling(drawing["temperature"], drawing["top_p"], drawing["max_new_tokens"])
-    engine = {"adapter": str(args.adapter), "n_slots": drawing["n_slots"], "n_ctx": drawing["n_ctx"], "n_threads": 1}
+    engine = {"adapter": str(args.adapter), "n_threads": 1, "reproducible": False}
+    engine |= {name: drawing[name] for name in ("n_slots", "n_ctx")}
     backend, acceptance = open_backend("llama.cpp", embedded.MODEL, sampling, engine), Acceptance()
     found = captions(args.captions)
     asked, lines = len(embedded.WORDS) * sum(map(len, found.values())), []
