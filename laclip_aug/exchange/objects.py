@@ -1,4 +1,4 @@
-"""Rows of JSON objects, streamed: one a line (JSONL), or the elements of one array."""
+"""Rows of JSON objects, streamed: one a line (JSONL), or the elements of arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ARRAY = re.compile(rb"\s*\[\s*[{\]]")
 
 
 def jsonl_rows(file: str, choose: Choose, log: InputLog) -> Iterator[tuple[str, list[Any]]]:
-    """(place, values of the chosen keys) of each JSON object that has them: one a line, or in one array.
+    """(place, values of the chosen keys) of each JSON object that has them: one a line, or in arrays.
 
     Rejections: ``invalid-utf8``, ``malformed-row``, ``missing-key``.
 
@@ -72,15 +72,24 @@ def _line_rows(file: str, log: InputLog) -> Iterator[tuple[str, Any]]:
 
 
 def _array_rows(file: str, log: InputLog) -> Iterator[tuple[str, Any]]:
-    """(place, element) of a JSON array, of which no more than a piece is held at a time."""
+    """(place, element) of JSON arrays, one or more in a row, of which no more than a piece is held at a time."""
     decode, scan = codecs.getincrementaldecoder("utf-8-sig")(), json.JSONDecoder().raw_decode
-    text, place, row, ended, size = "", 0, 0, False, _PIECE
+    text, place, row, inside, ended, size = "", 0, 0, False, False, _PIECE
     try:
         with open_bytes(file, log) as stream:
             while True:
-                while place < len(text) and text[place] in " \t\r\n,[" and not (text[place] == "[" and row):
+                while place < len(text) and text[place] in (" \t\r\n," if inside else " \t\r\n"):
                     place += 1
-                if place < len(text) and text[place] == "]":
+                here = text[place : place + 1]
+                if here == ("]" if inside else "["):
+                    inside, place = not inside, place + 1
+                    continue
+                if here and not inside:
+                    raise InputError(
+                        f"{file}: after element {row} its array ends, and {text[place : place + 20]!r} follows; make "
+                        "JSONL of it, or fetch it again"
+                    )
+                if ended and not inside:
                     return
                 try:
                     value, place = scan(text, place)

@@ -164,6 +164,25 @@ def test_json_arrays(tmp_path):
         read(tmp_path / "e.json")
 
 
+@pytest.mark.parametrize("between", ["", "\n", " \r\n\t"])
+def test_json_arrays_one_after_another(tmp_path, between):
+    """As ``cat`` joins files, and as some tools write batches: an array in each line."""
+    arrays = [[{"caption": "a dog"}, {"caption": "a cat"}], [], [{"caption": "a [bird], {flying"}], [{"caption": "x"}]]
+    (tmp_path / "a.json").write_text(between.join(json.dumps(array) for array in arrays) + between)
+    source = CaptionInput([str(tmp_path / "a.json")])
+    assert list(source) == ["a dog", "a cat", "a [bird], {flying", "x"] and source.log.rows == 4
+    (tmp_path / "cut.json").write_text(f'[{{"caption": "a dog"}}]{between}[{{"caption": "a c')
+    with pytest.raises(InputError, match="no whole JSON array: after element 1"):
+        read(tmp_path / "cut.json")
+
+
+@pytest.mark.parametrize("rest", ['{"caption": "a cat"}', "]", ', {"caption": "a cat"}]', "\0\0", "null"])
+def test_what_follows_a_json_array_is_not_passed_over(tmp_path, rest):
+    (tmp_path / "a.json").write_text(f'[{{"caption": "a dog"}}]\n{rest}\n')
+    with pytest.raises(InputError, match=r"a.json: after element 1 its array ends, and .* follows"):
+        read(tmp_path / "a.json")
+
+
 @pytest.mark.parametrize("ending", ["tsv", "txt", "jsonl"])
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
 def test_other_encodings_are_named_with_a_command_that_converts(tmp_path, ending, encoding):
