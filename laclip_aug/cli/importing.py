@@ -44,8 +44,8 @@ def add_import_arguments(importing: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="SOURCE=FILE",
-        help="LaCLIP's form: INPUT is a CSV path,caption without header, or a text file with a caption a line, and "
-        "FILE has one rewrite a line",
+        help="LaCLIP's form: INPUT is a CSV or TSV path,caption without header, or a text file with a caption a line, "
+        "and FILE has one rewrite a line",
     )
     importing.add_argument(
         "--captions",

@@ -39,9 +39,9 @@ def audit_import(
     if form.lines:
         opened = open_import(inputs, form, options)  # says what is wrong with the options
         files = line_files(form)
-        lengths = unequal(opened.files[0], files)
+        lengths = unequal(opened.files[0], files, options or InputOptions())
         log = InputLog()
-        records: Iterable[Outcome] = joined_lines(opened.files[0], files, log)
+        records: Iterable[Outcome] = joined_lines(opened.files[0], files, log, options or InputOptions())
     else:
         opened = open_import(inputs, form, options)
         log, records = opened.log, opened.records

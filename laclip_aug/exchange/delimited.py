@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import IO, Any
 
-from laclip_aug.errors import InputError
+from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange.lines import head_of, undecodable
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import open_bytes
@@ -29,7 +29,27 @@ class _LineFeeds:
         return self._text.write(row.removesuffix("\r\n") + "\n")
 
 
-def csv_cells(file: str, log: InputLog) -> Iterator[tuple[int, list[str]]]:
+def pairs(file: str, log: InputLog, separator: str | None = None) -> Iterator[list[str]]:
+    """The cells of each row of a table without a header, as LaCLIP's: an image's path, and its caption.
+
+    Args:
+        separator: ``None`` is a tab, if the first row has one where a path would end at a comma, and else a comma.
+
+    Raises:
+        ConfigurationError: ``separator`` is no single character.
+        InputError: the file is not UTF-8, or cannot be read.
+    """
+    if separator is None:
+        _, first = next(csv_cells(file, log), (0, [""]))
+        separator = "\t" if "\t" in "".join(first[:1]) else ","
+    if len(separator) != 1:
+        raise ConfigurationError(
+            f"--csv-separator {separator!r} is no single character; a table without header has one"
+        )
+    yield from (row for _, row in csv_cells(file, log, separator))
+
+
+def csv_cells(file: str, log: InputLog, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
     """(number of its first line, cells) of each row; an empty line has no cells.
 
     Raises:
@@ -39,7 +59,8 @@ def csv_cells(file: str, log: InputLog) -> Iterator[tuple[int, list[str]]]:
     try:
         with open_bytes(file, log) as raw:
             csv.field_size_limit(sys.maxsize)
-            table, line = csv.reader(io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")), 0
+            text = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
+            table, line = csv.reader(text, delimiter=separator), 0
             for row in table:
                 yield line + 1, row
                 line = table.line_num

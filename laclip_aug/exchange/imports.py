@@ -140,7 +140,7 @@ def _records(
     if name == "export":
         return exported(file, log)
     if form.lines:
-        return lines(file, line_files(form), log)
+        return lines(file, line_files(form), log, options)
     if form.list_key:
         return forms.lists(file, form.list_key, sources[0], log, options)
     caption_keys = _caption_keys(options)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange.beside import Beside
-from laclip_aug.exchange.delimited import csv_cells, csv_writer
+from laclip_aug.exchange.delimited import csv_writer, pairs
 from laclip_aug.exchange.files import write_output
 from laclip_aug.exchange.lines import text_lines
 from laclip_aug.exchange.log import InputLog
@@ -87,8 +87,8 @@ def _pairs(
         yield from ((place, "", line) for place, line in text_lines(file, log))
         return
     captions = [options.caption_key] if options.caption_key else CAPTION_KEYS
-    if kind == "csv" and not options.caption_key and _is_headerless(file, log):
-        yield from _headerless_rows(file, log)
+    if kind == "csv" and not options.caption_key and _is_headerless(file, options.separator, log):
+        yield from _headerless_rows(file, options.separator, log)
         return
     images = [image_key] if image_key else IMAGE_KEYS
 
@@ -102,17 +102,17 @@ def _pairs(
         yield place, "" if image is None else str(image), caption
 
 
-def _is_headerless(file: str, log: InputLog) -> bool:
+def _is_headerless(file: str, separator: str | None, log: InputLog) -> bool:
     """Whether the first line has two cells, a path and no name of a column."""
     try:
-        _, first = next(csv_cells(file, log), (0, []))
-    except InputError:
-        return False  # the reader of tables says what is wrong
+        first = next(pairs(file, log, separator), [])
+    except (ConfigurationError, InputError):
+        return False  # the reader of tables takes it, or says what is wrong
     return len(first) == 2 and not {*first} & {*CAPTION_KEYS} and bool({*first[0]} & {".", "/"})
 
 
-def _headerless_rows(file: str, log: InputLog) -> Iterator[tuple[str, str, str | None]]:
-    for number, (_, row) in enumerate(csv_cells(file, log), 1):
+def _headerless_rows(file: str, separator: str | None, log: InputLog) -> Iterator[tuple[str, str, str | None]]:
+    for number, row in enumerate(pairs(file, log, separator), 1):
         log.rows += 1
         if len(row) == 2:
             yield f"{file}: row {number}", row[0], row[1]

@@ -101,6 +101,15 @@ def test_the_byte_order_mark_of_a_headerless_csv_is_no_part_of_a_path(tmp_path, 
     assert (tmp_path / "original.csv").read_bytes() == b"a/1.jpg,a cat\na/2.jpg,a dog runs\n"
 
 
+@pytest.mark.parametrize("name", ["in.tsv", "in.csv"])
+def test_lines_for_a_headerless_table_that_tabs_separate(tmp_path, name):
+    cache = cache_of(tmp_path / "cache", {"a dog, running": {"bard": ["the dog runs"]}, "a cat": {"bard": ["the cat"]}})
+    (tmp_path / name).write_text("a/1.jpg\ta dog, running\na/2.jpg\ta cat\n")
+    export_beside(cache, str(tmp_path / "{source}.txt"), [str(tmp_path / name)])
+    assert (tmp_path / "original.csv").read_text() == 'a/1.jpg,"a dog, running"\na/2.jpg,a cat\n'
+    assert (tmp_path / "bard.txt").read_text() == "the dog runs\nthe cat\n"
+
+
 def test_lines_for_a_text_file_of_captions(tmp_path, cache):
     (tmp_path / "in.txt").write_text("a cat\n\nan unknown one\na dog runs\n")
     export_beside(cache, str(tmp_path / "rc-{source}.txt"), [str(tmp_path / "in.txt")])

@@ -274,6 +274,46 @@ def test_lines_as_windows_saves_them(tmp_path, name):
     }
 
 
+@pytest.mark.parametrize(("name", "separator"), [("in.tsv", None), ("in.csv", None), ("in.csv", ";")])
+def test_lines_beside_a_table_with_another_separator(tmp_path, name, separator):
+    rows = [("1.jpg", "a dog, running"), ("2.jpg", "a cat"), ("3.jpg", 'a "red" kite, a boy')]
+    pd.DataFrame(rows).to_csv(tmp_path / name, sep=separator or "\t", index=False, header=False)
+    (tmp_path / "gpt.txt").write_text("a dog that runs\nthe cat sits\na boy with a kite\n")
+    form = ImportForm(lines=(f"gpt={tmp_path / 'gpt.txt'}",))
+    report = import_cache(tmp_path / name, tmp_path / "cache", form, InputOptions(separator=separator))
+    assert {record.caption: record.rewrites[0].text for record in records(tmp_path / "cache")} == {
+        "a dog, running": "a dog that runs",
+        "a cat": "the cat sits",
+        'a "red" kite, a boy': "a boy with a kite",
+    }
+    assert not report.input.rejections
+
+
+@pytest.mark.parametrize("name", ["in.jsonl", "in.parquet", "in.tar"])
+def test_lines_take_no_other_files(tmp_path, name):
+    (tmp_path / name).write_text('{"file": "1.jpg", "caption": "a dog, running"}\n')  # two cells, to a CSV's eyes
+    (tmp_path / "gpt.txt").write_text("a dog that runs\n")
+    with pytest.raises(InputError, match=rf"--lines takes a CSV or TSV .* or a text file .*, and .*{name} is neither"):
+        import_cache(tmp_path / name, tmp_path / "cache", ImportForm(lines=(f"gpt={tmp_path / 'gpt.txt'}",)))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_what_is_said_of_a_table_goes_for_lines_too(tmp_path, capsys):
+    (tmp_path / "in.list").write_text("1.jpg,a dog\n")
+    (tmp_path / "gpt.txt").write_text("the dog runs\n")
+    asked = ["cache", "import", str(tmp_path / "in.list"), "--lines", f"gpt={tmp_path / 'gpt.txt'}", "--cache"]
+    assert main([*asked, str(tmp_path / "a"), "--input-format", "csv"]) == 0
+    assert main([*asked, str(tmp_path / "b"), "--input-format", "text"]) == 0
+    assert [next(records(tmp_path / name)).caption for name in "ab"] == ["a dog", "1.jpg,a dog"]
+    assert main([*asked, str(tmp_path / "c"), "--input-format", "csv", "--csv-separator", "||"]) == 2
+    assert "--csv-separator '||' is no single character" in capsys.readouterr().err
+    (tmp_path / "in.csv").write_text("filepath,title\n1.jpg,a dog\n")
+    with pytest.raises(
+        InputError, match=r"in.csv has 2 rows .*its first line, filepath,title, is a header.*leave it out"
+    ):
+        import_cache(tmp_path / "in.csv", tmp_path / "d", ImportForm(lines=(f"gpt={tmp_path / 'gpt.txt'}",)))
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "cp1252"])
 @pytest.mark.parametrize("name", ["in.txt", "in.csv", "gpt.txt"])
 def test_lines_in_another_encoding_are_named_with_a_command_that_converts(tmp_path, name, encoding):
