@@ -99,15 +99,15 @@ def write_table(
             offsets.append(at)
             at, seen, longest = at + len(data), seen + len(entries), max(longest, len(data))
             if len(offsets) == _OFFSETS_AT_A_TIME:
-                os.pwrite(file.fileno(), offsets.tobytes(), base + 8 * flushed)
+                _write_at(file.fileno(), offsets.tobytes(), base + 8 * flushed)
                 flushed, offsets = flushed + len(offsets), array("Q")
         if following is not None:
             raise ValueError(f"{path}: the keys are not sorted, or not those of part {part} of {parts}")
         offsets.append(at)
-        os.pwrite(file.fileno(), offsets.tobytes(), base + 8 * flushed)
+        _write_at(file.fileno(), offsets.tobytes(), base + 8 * flushed)
         about = (len(dictionary), zlib.crc32(dictionary))
         head = _HEAD.pack(_MAGIC, origin, buckets, seen, longest, at, part, parts, *about)
-        os.pwrite(file.fileno(), head + _CHECK.pack(zlib.crc32(head)), 0)
+        _write_at(file.fileno(), head + _CHECK.pack(zlib.crc32(head)), 0)
     return at, seen
 
 
@@ -233,6 +233,13 @@ def remove_unused(path: Path) -> None:
             pass
         finally:
             os.close(handle)
+
+
+def _write_at(file: int, data: bytes, place: int) -> None:
+    view = memoryview(data)
+    while view:  # a disk that fills up takes a part of a write, and is an error at the next one only
+        written = os.pwrite(file, view, place)
+        view, place = view[written:], place + written
 
 
 def _bucket_of(key: bytes, buckets: int, part: int, parts: int) -> int:

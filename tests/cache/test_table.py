@@ -1,5 +1,6 @@
 """Tables of texts: in several files, compressed, and as the first release wrote them."""
 
+import errno
 import os
 import struct
 import threading
@@ -18,7 +19,7 @@ from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.repair import compile_cache, repair_cache
 from laclip_aug.cache.table import Table, part_of, write_table
 from laclip_aug.cache.verify import verify_cache
-from laclip_aug.errors import CacheCorruptError
+from laclip_aug.errors import CacheCorruptError, CacheError
 
 ORIGIN = bytes(range(16))
 PAIRS = sorted((caption_key(f"photo {i}"), f"a picture with the number {i} on it".encode()) for i in range(3000))
@@ -55,6 +56,32 @@ def test_parts_hold_each_key_once_in_order(tmp_path):
     with pytest.raises(ValueError, match="not those of part 0"):
         write_table(tmp_path / "wrong", ORIGIN, PAIRS, 3000, 0, 3)
     assert not (tmp_path / "wrong").exists()
+
+
+@pytest.mark.parametrize("room", [7, 4000, 6027])
+def test_a_disk_that_fills_up_while_the_offsets_are_written_is_an_error(tmp_path, monkeypatch, room):
+    """The system takes as much of a write as there is room for, says how much that was, and refuses the next one."""
+    left, write = [room], os.pwrite
+
+    def pwrite(file, data, at):
+        if not left[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        taken = bytes(data[: left[0]])
+        left[0] -= len(taken)
+        return write(file, taken, at)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with pytest.raises(CacheError, match=r"cannot write .*table.*No space left.*run the same command again"):
+        write_table(tmp_path / "table", ORIGIN, PAIRS, len(PAIRS))
+    assert not list(tmp_path.iterdir())
+
+
+def test_writes_that_take_a_part_at_a_time_make_the_same_table(tmp_path, monkeypatch):
+    write_table(tmp_path / "at once", ORIGIN, PAIRS, len(PAIRS))
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: write(file, bytes(data[:100]), at))
+    write_table(tmp_path / "in parts", ORIGIN, PAIRS, len(PAIRS))
+    assert (tmp_path / "in parts").read_bytes() == (tmp_path / "at once").read_bytes()
 
 
 def test_a_large_cache_is_several_files(tmp_path, small_parts):
