@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from laclip_aug.errors import InputError
-from laclip_aug.exchange.addresses import is_address, shortened
+from laclip_aug.exchange.addresses import exists, is_address, shortened
 from laclip_aug.exchange.archives import local_tar
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import expand, kind_of
 from laclip_aug.exchange.readers import CAPTION_KEYS, InputOptions, table_rows
+from laclip_aug.exchange.tars import sample_of
 
 IMAGE_KEYS = ("filepath", "image", "image_path", "path")
 """Where image paths are looked for if no key is given: open_clip's default first."""
 
-_SAMPLE = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
 _IMAGES = {"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"}
 
 
@@ -31,19 +30,19 @@ class ImagePlace:
     size: int = -1
 
     def read(self) -> bytes:
-        """The encoded image; nothing if the file is gone or cannot be read."""
+        """The encoded image; nothing if the file is gone or cannot be read, or no file can have its name."""
         try:
             with Path(self.file).open("rb") as file:
                 file.seek(self.offset)
                 return file.read(self.size)
-        except OSError:
+        except (OSError, ValueError):
             return b""
 
 
 def image_places(
     inputs: Sequence[str], options: InputOptions | None = None, image_key: str | None = None
 ) -> Iterator[tuple[str, ImagePlace]]:
-    """(caption, place of its image) of each row or sample that has both.
+    """(caption, place of its image) of each row or sample that has both; several captions of an image each have it.
 
     Args:
         inputs: tables whose paths are relative to the working directory or to the table, and local tars.
@@ -60,9 +59,12 @@ def image_places(
             columns = [options.caption_key] if options.caption_key else list(CAPTION_KEYS)
             choose = _chooser(file, columns, [image_key] if image_key else list(IMAGE_KEYS))
             for _, (caption, path) in table_rows(file, kind, choose, log, options):
-                if isinstance(caption, str) and isinstance(path, str):
-                    beside = Path(file).parent / path
-                    yield caption, ImagePlace(path if Path(path).exists() or not beside.exists() else str(beside))
+                if isinstance(path, str):
+                    beside = str(Path(file).parent / path)
+                    place = ImagePlace(beside if not exists(path) and exists(beside) else path)
+                    for text in caption if isinstance(caption, list) else [caption]:
+                        if isinstance(text, str):
+                            yield text, place
 
 
 def _chooser(file: str, captions: list[str], images: list[str]) -> Callable[[Sequence[str]], Sequence[str]]:
@@ -85,15 +87,16 @@ def _of_tar(file: str, options: InputOptions) -> Iterator[tuple[str, ImagePlace]
         raise InputError(f"images are read from local tars only; fetch {shortened(file)} first")
     try:
         with local_tar(file) as tar:
-            key, texts, place = "", dict[str, bytes](), None
+            key, endings, texts, place = "", set[str](), dict[str, bytes](), None
             for member in tar:
-                match = _SAMPLE.match(member.name)
-                if not member.isfile() or match is None:
+                split = sample_of(member)
+                if split is None:
                     continue
-                if match[1] != key:
+                ending = split[1]
+                if split[0] != key or ending in endings:
                     yield from _sample(texts, place, options)
-                    key, texts, place = match[1], {}, None
-                ending = match[2].lower()
+                    key, endings, texts, place = split[0], set(), {}, None
+                endings.add(ending)
                 if ending in _IMAGES:
                     place = ImagePlace(file, member.offset_data, member.size)
                 elif ending in options.text_keys.endings and (content := tar.extractfile(member)):
