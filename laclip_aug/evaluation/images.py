@@ -205,14 +205,15 @@ def _samples(file: str) -> list[tuple[str, ImagePlace, dict[str, str]]]:
     found: list[tuple[str, ImagePlace, dict[str, str]]] = []
     try:
         with local_tar(file) as tar:
-            stem, texts = "", dict[str, str]()
+            stem, endings, texts = "", set[str](), dict[str, str]()
             for member in tar:
                 path = Path(member.name)
                 ending = path.suffix.lower()
                 if not member.isfile() or path.name.startswith("."):
                     continue
-                if str(path.with_suffix("")) != stem:
-                    stem, texts = str(path.with_suffix("")), {}
+                if str(path.with_suffix("")) != stem or ending in endings:  # an ending that comes again is another's
+                    stem, endings, texts = str(path.with_suffix("")), set(), {}
+                endings.add(ending)
                 if ending in ENDINGS:
                     found.append((member.name, ImagePlace(file, member.offset_data, member.size), texts))
                 elif ending in (".cls", ".txt") and (content := tar.extractfile(member)):

@@ -87,6 +87,18 @@ def test_a_tar_of_class_folders_and_one_of_captions(tmp_path: Path) -> None:
     assert captions.left_out == {"images without a caption": 1}
 
 
+def test_samples_of_one_key_in_a_tar_keep_their_own_classes_and_captions(tmp_path: Path) -> None:
+    """Tars that were joined, or written by several workers, may use a key again; a sample ends where an ending does."""
+    shots = [encoded((9, 9, 9), number) for number in range(4)]
+    members = [
+        ("0.cls", b"0"), ("0.png", shots[0]), ("0.txt", b"a dog\n"), ("0.cls", b"1"), ("0.png", shots[1]),
+        ("0.txt", b"a cat\n"), ("1.JPG", shots[2]), ("1.TXT", b"a bird"), ("1.jpg", shots[3]), ("1.cls", b"1"),
+    ]  # fmt: skip
+    found = local_images(str(tar_of(tmp_path / "a.tar", members)))
+    assert found.labels is not None and found.labels.tolist() == [0, 1, -1, 1]
+    assert found.captions == [["a dog"], ["a cat"], ["a bird"], []]
+
+
 def mnist(root: Path) -> None:
     """MNIST's own files, drawn here: 30 images to train, 12 to test."""
     raw = root / "MNIST/raw"
