@@ -108,6 +108,8 @@ def decode(data: bytes) -> Any:
 def local_images(address: str, split: str | None = None) -> ImageSet:
     """The images of a folder, of a CLIP_benchmark folder's tars, or of tars (brace patterns, several with ``::``).
 
+    Hidden files and folders (``.ipynb_checkpoints``) are none of them.
+
     Args:
         split: a folder in ``address``; None takes ``address`` as it is.
 
@@ -148,7 +150,7 @@ def text_lines(file: Path) -> list[str]:
 def _of_folder(folder: Path, name: str) -> ImageSet:
     files: list[str] = []
     for at, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
+        folders[:] = sorted(inner for inner in folders if inner[0] != "." and not _is_around(Path(at, inner), at))
         inside = Path(at).relative_to(folder)
         files += [str(inside / file) for file in names if Path(file).suffix.lower() in ENDINGS and file[0] != "."]
     if not files:
@@ -157,6 +159,11 @@ def _of_folder(folder: Path, name: str) -> ImageSet:
     stats = [(folder / file).stat() for file in files]
     lines = [f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}" for file, stat in zip(files, stats, strict=True)]
     return _labelled_by_folder(ImageSet(name, files, _OfFolder(folder, files), _digest(lines)))
+
+
+def _is_around(link: Path, folder: str) -> bool:
+    """Whether ``link`` leads to ``folder`` or to one that it is in, so that following it would never end."""
+    return Path(folder).resolve().is_relative_to(link.resolve())
 
 
 def _labelled_by_folder(images: ImageSet) -> ImageSet:
@@ -209,7 +216,7 @@ def _samples(file: str) -> list[tuple[str, ImagePlace, dict[str, str]]]:
             for member in tar:
                 path = Path(member.name)
                 ending = path.suffix.lower()
-                if not member.isfile() or path.name.startswith("."):
+                if not member.isfile() or any(part[0] == "." and part != ".." for part in path.parts):
                     continue
                 if str(path.with_suffix("")) != stem or ending in endings:  # an ending that comes again is another's
                     stem, endings, texts = str(path.with_suffix("")), set(), {}

@@ -36,6 +36,28 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
     assert found.read(0).mode == "RGB"
 
 
+def test_folders_that_are_no_class(tmp_path: Path) -> None:
+    """Copies that Jupyter keeps, a viewer's thumbnails, and a link to a folder that it is in."""
+    folder = class_folders(tmp_path / "photos", 1)
+    for hidden in (".ipynb_checkpoints", "red_rose/.ipynb_checkpoints", ".thumbs/normal"):
+        (folder / hidden).mkdir(parents=True)
+        (folder / hidden / "0-checkpoint.png").write_bytes(encoded((9, 9, 9), 7))
+    (folder / "red_rose/latest").symlink_to("..")
+    own = ["blue_sky/0.png", "green_grass/0.png", "red_rose/0.png"]
+    found = local_images(str(folder))
+    assert (list(found.keys), found.classes) == (own, NAMES)
+    members = [(f"./{name}", encoded((9, 9, 9), 0)) for name in (".thumbs/0.png", *own, "red_rose/.thumbs/0.png")]
+    packed = local_images(str(tar_of(tmp_path / "photos.tar", [*members, ("../red_rose/1.png", members[0][1])])))
+    assert list(packed.keys) == [f"./{name}" for name in own] + ["../red_rose/1.png"]
+
+
+def test_a_link_to_a_folder_elsewhere_is_a_class(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "photos", 1)
+    (folder / "blue_sky").rename(tmp_path / "kept")
+    (folder / "blue_sky").symlink_to(tmp_path / "kept")
+    assert local_images(str(folder)).classes == NAMES
+
+
 def test_clip_benchmarks_layout(tmp_path: Path) -> None:
     """As its ``webdataset_builder`` writes it: ``test/0.tar`` ..., ``.cls`` as text, names and templates beside."""
     for shard in range(11):  # 10.tar comes after 9.tar
