@@ -156,9 +156,17 @@ def _of_folder(folder: Path, name: str) -> ImageSet:
     if not files:
         raise InputError(f"{folder} holds no image ({', '.join(sorted(ENDINGS))}) and no .tar; give another folder")
     files.sort()
-    stats = [(folder / file).stat() for file in files]
-    lines = [f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}" for file, stat in zip(files, stats, strict=True)]
+    lines = [f"{file}\0{_state(folder / file)}" for file in files]
     return _labelled_by_folder(ImageSet(name, files, _OfFolder(folder, files), _digest(lines)))
+
+
+def _state(file: Path) -> str:
+    """What changes when the image in ``file`` does; nothing of a link that leads nowhere, which is read as no image."""
+    try:
+        state = file.stat()
+    except OSError:
+        return ""
+    return f"{state.st_size}\0{state.st_mtime_ns}"
 
 
 def _is_around(link: Path, folder: str) -> bool:

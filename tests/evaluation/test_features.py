@@ -161,6 +161,19 @@ def test_unreadable_images_are_named_and_left_out(store: FeatureStore, model: An
         store.images(model, local_images(str(folder)))
 
 
+def test_links_to_images_that_are_not_there_are_left_out(store: FeatureStore, model: Any, tmp_path: Path) -> None:
+    """As of a disk that is not mounted, or of files that git-annex or DVC have not fetched."""
+    folder = class_folders(tmp_path / "photos", 2)
+    for name in ("blue_sky/1.png", "red_rose/0.png"):
+        (folder / name).rename(tmp_path / Path(name).parent.name)
+        (folder / name).symlink_to(tmp_path / "not fetched")
+    images = local_images(str(folder))
+    assert images.labels is not None and images.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert store.images(model, images).readable.tolist() == [True, False, True, True, False, True]
+    (tmp_path / "red_rose").rename(tmp_path / "not fetched")
+    assert store.images(model, local_images(str(folder))).readable.all()
+
+
 def test_a_model_that_diverged_is_an_error(store: FeatureStore, model_files: tuple[Path, Path], tmp_path: Path) -> None:
     state = torch.load(model_files[1], weights_only=True)["state_dict"]
     torch.save({"state_dict": {k: v * float("nan") for k, v in state.items()}}, tmp_path / "nan.pt")
