@@ -16,7 +16,7 @@ from laclip_aug.exchange.delimited import csv_writer
 from laclip_aug.exchange.files import write_output
 from laclip_aug.exchange.lines import head_of
 from laclip_aug.exchange.log import InputLog
-from laclip_aug.exchange.objects import json_bytes, json_objects
+from laclip_aug.exchange.objects import json_bytes, keyed_objects
 from laclip_aug.exchange.places import open_bytes
 from laclip_aug.exchange.readers import CAPTION_KEYS, InputOptions, chooser
 from laclip_aug.exchange.tables import CSV_CHUNK, csv_rows, separator_of
@@ -89,14 +89,14 @@ def _cells_of_csv(file: str, separator: str, captions: Iterator[Any], log: Input
 
 def _jsonl(beside: Beside, file: str, out: IO[bytes], output: Path, options: InputOptions) -> int:
     array = output.suffix.lower() == ".json"
-    choose = _chooser(file, options)
-    key, number = "", 0
-    for where, row in json_objects(file, beside.log):
-        key = key or choose(list(row))[0]
-        if key not in row:
+    keys, rows = keyed_objects(file, _chooser(file, options), beside.log)
+    number = 0
+    for where, row in rows:
+        there = [row[key] for key in keys if key in row]
+        if not there:
             beside.log.reject("missing-key", where)
         _check_new(beside.sources, row, file)
-        row.update(_cells(beside, row.get(key), where) if key in row else dict.fromkeys(beside.sources))
+        row.update(_cells(beside, there[0], where) if there else dict.fromkeys(beside.sources))
         out.write((b"[\n" if array and not number else b",\n" if array else b"") + json_bytes(row))
         out.write(b"" if array else b"\n")
         number += 1

@@ -6,6 +6,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from laclip_aug.errors import InputError
@@ -15,30 +16,52 @@ from laclip_aug.exchange.places import open_bytes
 from laclip_aug.exchange.tables import Choose
 
 _PIECE = 1 << 16
+_HEAD = 1000
 _ARRAY = re.compile(rb"\s*\[\s*[{\]]")
 
 
 def jsonl_rows(file: str, choose: Choose, log: InputLog) -> Iterator[tuple[str, list[Any]]]:
     """(place, values of the chosen keys) of each JSON object that has them: one a line, or in arrays.
 
+    A key that an object lacks is ``null``, which many writers leave out; one that has none of the keys is refused.
     Rejections: ``invalid-utf8``, ``malformed-row``, ``missing-key``.
 
     Raises:
-        InputError: the first object lacks the keys, there is no object, or an array is broken.
+        InputError: the first 1,000 objects lack a key, there is no object, or an array is broken.
     """
-    keys: Sequence[str] | None = None
-    for place, row in json_objects(file, log):
-        if keys is None:
-            keys = choose(list(row))
-        if all(key in row for key in keys):
-            yield place, [row[key] for key in keys]
-        else:
+    keys, rows = keyed_objects(file, choose, log)
+    found = False
+    for place, row in rows:
+        found = True
+        if keys and not any(key in row for key in keys):
             log.reject("missing-key", place)
-    if keys is None:
+        else:
+            yield place, [row.get(key) for key in keys]
+    if not found:
         raise InputError(
             f"{file} has no line that is a JSON object; give JSONL or a JSON array of objects, or name the format "
             "with --input-format"
         )
+
+
+def keyed_objects(
+    file: str, choose: Choose, log: InputLog
+) -> tuple[Sequence[str], Iterator[tuple[str, dict[str, Any]]]]:
+    """What ``choose`` picks, from the first object that has all it looks for, or else from all that the first 1,000
+    have; and (place, object) of each JSON object. If there is none, nothing is picked.
+
+    Raises:
+        InputError: the first 1,000 lack a key.
+    """
+    rows, head = json_objects(file, log), list[tuple[str, dict[str, Any]]]()
+    for place, row in rows:
+        head.append((place, row))
+        try:
+            return choose(list(row)), chain(head, rows)
+        except InputError:
+            if len(head) == _HEAD:
+                break
+    return (choose(list(dict.fromkeys(key for _, row in head for key in row))) if head else []), chain(head, rows)
 
 
 def json_objects(file: str, log: InputLog) -> Iterator[tuple[str, dict[str, Any]]]:

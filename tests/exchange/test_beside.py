@@ -275,6 +275,21 @@ def test_rows_that_are_no_captions_stay_rows(tmp_path, cache):
         assert f"refused, {reason}: 1" in text
 
 
+def test_a_first_row_without_a_caption_stays_a_row(tmp_path, cache):
+    rows = [{"url": "u0"}, {"url": "u1", "caption": "a cat"}, {"url": "u2"}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said, _ = export_beside(cache, str(tmp_path / "out.jsonl"), [str(tmp_path / "in.jsonl")])
+    none = {"chatgpt": None, "bard": None}
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [
+        {**rows[0], **none}, {**rows[1], "chatgpt": "the cat sits", "bard": None}, {**rows[2], **none}
+    ]  # fmt: skip
+    assert "refused, missing-key: 2" in "\n".join(said)
+    (tmp_path / "in.jsonl").write_text('{"url": "u0"}\n{"words": "a cat"}\n')
+    with pytest.raises(InputError, match=r"has no column 'title' .*its columns are: url, words\."):
+        export_beside(cache, str(tmp_path / "other.jsonl"), [str(tmp_path / "in.jsonl")])
+    assert not (tmp_path / "other.jsonl").exists()
+
+
 def test_data_and_output_that_do_not_go_together(tmp_path, cache):
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text("caption\na cat\n")

@@ -60,6 +60,24 @@ def test_columns(tmp_path):
         import_cache(source, tmp_path / "cache", other, InputOptions(caption_key="raw"))
 
 
+@pytest.mark.parametrize("first", ["whole", "partial"])
+def test_texts_that_json_leaves_out_are_missing_and_the_others_of_their_row_are_not(tmp_path, first):
+    """As Spark writes rows: what is null is not there, in the first row neither, and maybe no row has all."""
+    rows = [{"caption": "a bird"}, {"bard": "of no caption"}, {"caption": "a dog", "gpt": "the dog runs"}]
+    rows += [{"caption": "a kite", "bard": "the kite"}, {"caption": "a cat", "gpt": "the cat sits"}, {"url": "u4"}]
+    if first == "whole":
+        rows.insert(0, {"caption": "a bus", "gpt": "buses drive", "bard": "the bus"})
+    form = ImportForm(rewrite_keys=("gpt", "bard"))
+    report = import_cache(jsonl(tmp_path / "in.jsonl", *rows), tmp_path / "cache", form)
+    found = {record.caption: [text.text for text in record.rewrites] for record in records(tmp_path / "cache")}
+    whole = {"a bus": ["buses drive", "the bus"]} if first == "whole" else {}
+    assert found == whole | {
+        "a bird": [], "a dog": ["the dog runs"], "a kite": ["the kite"], "a cat": ["the cat sits"], "nan": []
+    }  # fmt: skip
+    assert report.input.rejections == {"missing": 1, "missing-key": 1}
+    assert report.cache.rejections == {"missing": 5}  # two texts of the bird, one of dog, kite and cat
+
+
 def test_groups_of_several_captions_per_image(tmp_path):
     source = tmp_path / "in.tsv"
     source.write_text(

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import tarfile
 
 import pandas as pd
@@ -113,6 +114,28 @@ def test_jsonl(tmp_path):
     path.write_bytes(b'{"raw": "a dog"}\n')
     with pytest.raises(InputError, match="its columns are: raw"):
         read(path)
+
+
+@pytest.mark.parametrize("array", [False, True])
+def test_rows_of_json_that_leave_out_what_is_null(tmp_path, array):
+    """As Spark writes them; what the first row lacks, others have."""
+    rows = [{"url": "u0"}, {"url": "u1", "note": "x"}, {"caption": "a dog", "url": "u2"}, {"url": "u3"}]
+    rows += [{"caption": "a cat", "url": "u4", "title": "Cats"}]
+    text = json.dumps(rows) if array else "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "in.jsonl").write_text(text)
+    source = CaptionInput([str(tmp_path / "in.jsonl")])
+    assert list(source) == ["a dog", "a cat"]
+    assert source.log.rejections == {"missing-key": 3} and source.log.rows == 5
+    assert "line 1" in source.log.lines()[0] or "element 1" in source.log.lines()[0]
+
+
+def test_a_column_that_no_row_has_is_missed_before_all_is_read(tmp_path):
+    with (tmp_path / "in.jsonl").open("w") as file:
+        file.writelines(json.dumps({"url": f"u{i}", "words": "a dog"}) + "\n" for i in range(5000))
+    source = CaptionInput([str(tmp_path / "in.jsonl")])
+    with pytest.raises(InputError, match=r"has no column 'title' or 'caption' or 'text'; its columns are: url, words"):
+        list(source)
+    assert source.log.rows == 1000
 
 
 def test_parquet(tmp_path):
