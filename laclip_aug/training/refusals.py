@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from glob import has_magic
+from glob import escape, glob
 from pathlib import Path
 from shlex import quote
 
@@ -39,7 +39,7 @@ def refuse_resume(args: Namespace) -> None:
     if args.name is not None and (found := unseen_checkpoint(args)):
         raise ConfigurationError(
             f"--resume latest does not find {found}, as it takes the [, * or ? in that path for a pattern, and would "
-            f"begin anew; go on under another --name, with --resume {quote(str(found))}"
+            f"begin anew or from another run; go on under another --name, with --resume {quote(str(found))}"
         )
     if args.name is None:
         raise ConfigurationError(
@@ -51,7 +51,10 @@ def refuse_resume(args: Namespace) -> None:
 def unseen_checkpoint(args: Namespace) -> Path | None:
     """The newest checkpoint of the run that ``args`` name, if ``--resume latest`` cannot find it; else ``None``."""
     folder = Path(args.logs) / args.name / "checkpoints"
-    if args.save_most_recent or args.remote_sync or not has_magic(str(folder)):  # the first two look elsewhere
+    if args.save_most_recent or args.remote_sync:  # both look elsewhere
+        return None
+    found, its_own = (set(glob(f"{place}*/*.pt")) for place in (folder, escape(str(folder))))  # noqa: PTH207 - as it does
+    if found == its_own:  # an unclosed [ is no pattern, and a ? may fit this run alone
         return None
     return max(folder.glob("*.pt"), key=lambda file: file.stat().st_mtime, default=None)
 

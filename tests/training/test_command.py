@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from laclip_aug.cli import open_clip
+from laclip_aug.training.refusals import unseen_checkpoint
 
 from .conftest import CAPTIONS, Dataset, checkpoint, make_cache
 
@@ -146,6 +147,43 @@ def test_a_run_whose_name_is_a_pattern_goes_on_too(dataset: Dataset, tmp_path: P
     assert done.returncode == 0, done.stderr[-2000:]
     log = (tmp_path / "lr[1e-3]-2" / "out.log").read_text()
     assert f"resuming checkpoint '{latest}' (epoch 1)" in log
+
+
+def test_a_run_whose_name_looks_like_a_pattern_and_is_none_goes_on_under_its_name(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    """A bracket that is never closed stands for itself in a pattern too."""
+    named = [*dataset.arguments(tmp_path, "lr[1e-3"), "--model-config", str(dataset.model / "tiny-clip.json")]
+    named += ["--model", "tiny-clip"]
+    advice = f"--logs {tmp_path} --name 'lr[1e-3' --resume latest"
+    done = interrupted(1, named)
+    assert f"open_clip: interrupted; to go on, add to the same command: {advice}" in done.stderr.splitlines()
+
+    done = interrupted(9, [*named, *shlex.split(advice)])
+    assert done.returncode == 0, done.stderr[-2000:]
+    run = tmp_path / "lr[1e-3"
+    assert f"resuming checkpoint '{run}/checkpoints/epoch_1.pt' (epoch 1)" in (run / "out.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "found"),
+    [
+        ("lr[1e-3", ["lr1"], True),
+        ("logs[x/run", [], True),
+        ("what?", [], True),
+        ("what?", ["what1"], False),  # the trainer would go on with the other
+        ("lr[1e-3]", [], False),
+        ("logs[x]/run", [], False),
+    ],
+)
+def test_only_a_run_that_the_trainer_does_not_find_is_told_apart(
+    tmp_path: Path, name: str, others: list[str], found: bool
+) -> None:
+    for run in (name, *others):
+        (tmp_path / run / "checkpoints").mkdir(parents=True)
+        (tmp_path / run / "checkpoints" / "epoch_1.pt").touch()
+    args = Namespace(logs=str(tmp_path), name=name, save_most_recent=False, remote_sync=None)
+    assert unseen_checkpoint(args) == (None if found else tmp_path / name / "checkpoints" / "epoch_1.pt")
 
 
 def test_ctrl_c_before_a_checkpoint_and_before_training(
