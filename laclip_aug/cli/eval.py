@@ -87,12 +87,12 @@ def run(args: argparse.Namespace) -> int:
     from laclip_aug.evaluation.protocols import load_protocol
     from laclip_aug.evaluation.results import as_json, table
     from laclip_aug.evaluation.run import Evaluation, fitting
-    from laclip_aug.exchange.files import replace_file
+    from laclip_aug.exchange.files import make_folder_of, replace_file
 
     if args.batch_size < 1 or (args.workers or 0) < 0:
         raise ConfigurationError("--batch-size must be at least 1, and --workers at least 0")
-    if args.json not in (None, "-") and not Path(args.json).parent.is_dir():
-        raise ConfigurationError(f"--json {args.json}: there is no folder {Path(args.json).parent}; make it first")
+    if args.json not in (None, "-"):
+        make_folder_of(Path(args.json))
     names = args.protocol or (ALL if args.kind == "all" else [DEFAULTS.get(args.kind, args.kind)])
     protocols = [load_protocol(name) for name in names]
     for protocol in protocols:

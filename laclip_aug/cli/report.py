@@ -37,14 +37,14 @@ def run(args: argparse.Namespace) -> int:
     from laclip_aug.cache.report import report_of
     from laclip_aug.errors import ConfigurationError
     from laclip_aug.exchange.addresses import local_directory
-    from laclip_aug.exchange.files import replace_file
+    from laclip_aug.exchange.files import make_folder_of, replace_file
 
     if args.sample < 1:
         raise ConfigurationError(f"--sample must be at least 1, not {args.sample}")
     directory = Path(local_directory(args.directory))
     out = None if args.out is None else Path(args.out)
-    if out is not None and not out.parent.is_dir():
-        raise ConfigurationError(f"--out {out}: there is no folder {out.parent}; make it first")
+    if out is not None:
+        make_folder_of(out)
     report = report_of(directory, args.gate, args.sample, args.seed)
     name = directory.resolve().name
     if args.json:

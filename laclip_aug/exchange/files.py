@@ -51,10 +51,23 @@ def write_new(path: Path) -> Iterator[IO[bytes]]:
 @contextmanager
 def write_output(path: Path) -> Iterator[IO[bytes]]:
     """As :func:`write_new`, for a file that a user names: its folder is made if need be."""
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_of(path)
     with write_new(path) as file:
         yield file
+
+
+def make_folder_of(path: Path) -> None:
+    """Make the folder of a file that a user names, if need be; before long work, so that it is not done for nothing.
+
+    Raises:
+        CacheError: it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CacheError(
+            f"cannot make the folder {path.parent}: {error.strerror or error}; name another place for {path.name}"
+        ) from error
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -144,8 +144,9 @@ def test_json_is_the_same_report(directory: Path, capsys: pytest.CaptureFixture[
     assert main(["report", str(directory), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == report_of(directory)
-    assert main(["report", str(directory), "--json", "--out", str(tmp_path / "r.json")]) == 0
-    assert json.loads((tmp_path / "r.json").read_text()) == printed
+    out = tmp_path / "of today" / "all" / "r.json"  # its folders are made
+    assert main(["report", str(directory), "--json", "--out", str(out)]) == 0
+    assert json.loads(out.read_text()) == printed
 
 
 def test_the_page_is_named_after_the_cache(
@@ -164,7 +165,7 @@ def test_a_cache_without_texts_has_a_page(tmp_path: Path) -> None:
         writer.new(["a dog"])
         writer.add(Outcome("a dog", ()))
         writer.finish()
-    out = tmp_path / "r.html"
+    out = tmp_path / "reports" / "r.html"
     assert main(["report", str(tmp_path / "cache"), "--out", str(out)]) == 0
     assert "There is no rewrite in this cache." in out.read_text(encoding="utf-8")
 
@@ -173,7 +174,6 @@ def test_a_cache_without_texts_has_a_page(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--sample", "0"], "--sample must be at least 1"),
-        (["--out", "missing/report.html"], "there is no folder missing"),
         (["--gate", "trooth>=1"], "did you mean 'truth'"),
         (["--gate", "words"], "is no condition"),
     ],
@@ -181,6 +181,18 @@ def test_a_cache_without_texts_has_a_page(tmp_path: Path) -> None:
 def test_wrong_options(directory: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(directory), *options]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["report", "absent", "--out"], ["eval", "all", "--model=no", "--data=no", "--json"]]
+)
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(
+    tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes").write_text("")
+    assert main([*command, str(tmp_path / "notes" / "today" / "page")]) == 2
+    told = capsys.readouterr().err
+    assert f"cannot make the folder {tmp_path}/notes/today: Not a directory; name another place" in told
 
 
 def test_a_missing_plotting_library_is_named(

@@ -24,9 +24,10 @@ def test_zero_shot_is_open_clips_own(laclip_eval: Run, model_files: tuple[Path, 
     from PIL import Image
 
     photos = class_folders(tmp_path / "photos")
-    done = laclip_eval("zero-shot", "--data", str(photos), "--protocol", "zero-shot-7", "--json", str(tmp_path / "o"))
+    out = tmp_path / "results" / "o"  # its folder is made
+    done = laclip_eval("zero-shot", "--data", str(photos), "--protocol", "zero-shot-7", "--json", str(out))
     assert done.returncode == 0, done.stderr
-    found = results(tmp_path / "o")["zero-shot-7"]
+    found = results(out)["zero-shot-7"]
 
     model, _, preprocess = open_clip.create_model_and_transforms("tiny-eval", pretrained=str(model_files[1]))
     model.eval()
@@ -46,7 +47,7 @@ def test_zero_shot_is_open_clips_own(laclip_eval: Run, model_files: tuple[Path, 
     assert found["protocol_version"] == 1
     assert found["counts"] == {"images": 12, "classes": 3}
     assert found["data"]["name"] == "photos"
-    document = json.loads((tmp_path / "o").read_text())
+    document = json.loads(out.read_text())
     assert document["model"]["weights"].startswith("sha256:")
     assert "zero-shot-7 v1" in done.stdout
     assert f"{found['metrics']['top-1']:.2f}" in done.stdout
