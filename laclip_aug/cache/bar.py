@@ -26,25 +26,27 @@ class Bar:
 
     Args:
         description: what the step does.
-        total: captions to be done.
+        total: captions to be done; None if only their reading tells.
         shown: True draws the bar, False shows nothing, None draws it on a terminal and writes lines to a log: none in
             the first two seconds, six in the first minute, then one a minute, and one at the end.
         clock: seconds, as ``time.monotonic``.
         stream: where to; standard error by default.
+        part: where ``total`` is None, what part of 1 is done, if that is known.
     """
 
     def __init__(
         self,
         description: str,
-        total: int,
+        total: int | None,
         shown: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
         stream: TextIO | None = None,
+        part: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._description, self._total, self._clock, self._stream = description, total, clock, stream or sys.stderr
         self._drawn = is_drawn(shown, self._stream)
         self._lines = shown is None and not self._drawn
-        self._done, self._due = 0.0, Due()
+        self._part, self._done, self._due = part, 0.0, Due()
 
     def __enter__(self) -> Bar:
         self._started = self._clock()
@@ -80,12 +82,23 @@ class Bar:
         """So many more ``captions`` are done."""
         self._done += captions
         if self._drawn:
+            self._bar.total = self._all()
             self._bar.update(round(self._done) - self._bar.n)
         elif self._lines and self._due(seconds := self._clock() - self._started):
-            rate = self._done / seconds
-            left = tqdm.format_interval(max(0.0, self._total - self._done) / rate) if rate else "?"
-            of = f"{round(self._done)} of {self._total} captions ({self._done / max(1, self._total):.0%})"
-            self._say(f"{of}, {rate:.1f} captions/s, {left} left")
+            rate, total = self._done / seconds, self._all()
+            if total is None:
+                self._say(f"{round(self._done)} captions, {rate:.1f} captions/s")
+                return
+            left = tqdm.format_interval(max(0.0, total - self._done) / rate) if rate else "?"
+            of = f"{'about ' if self._total is None else ''}{total} captions ({self._done / max(1, total):.0%})"
+            self._say(f"{round(self._done)} of {of}, {rate:.1f} captions/s, {left} left")
+
+    def _all(self) -> int | None:
+        """The captions to be done, or about how many, as far as is known by now."""
+        if self._total is not None:
+            return self._total
+        part = self._part()
+        return round(self._done / part) if part else None
 
     def _say(self, text: str) -> None:
         say(f"{self._description}: {text}", self._stream)

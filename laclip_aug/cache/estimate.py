@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tqdm import tqdm
-
 from laclip_aug.augmenter import CaptionAugmenter
+from laclip_aug.cache.bar import Bar
 from laclip_aug.cache.build import MAX_CAPTION_CHARS, Run
 from laclip_aug.cache.config import Config
 from laclip_aug.cache.keys import key_of
@@ -148,8 +147,8 @@ def _drawn(
     """How many captions a build would make, and those of the least keys, in the order of these."""
     least: list[tuple[int, str]] = []
     count = 0
-    with tqdm(missing_captions(captions, directory, max_chars, part), "reading", unit=" captions", disable=None) as bar:
-        for text in bar:
+    with Bar("reading", None, part=lambda: captions.log.fraction) as bar:
+        for text in missing_captions(bar.over(captions), directory, max_chars, part):
             count += 1
             entry = (-int.from_bytes(key_of(text), "big"), text)
             if len(least) < sample:

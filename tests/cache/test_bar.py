@@ -22,6 +22,7 @@ from laclip_aug.cache.merge import merge_caches
 from laclip_aug.cache.progress import Progress
 from laclip_aug.cache.verify import verify_cache
 from laclip_aug.cache.writer import CacheWriter
+from laclip_aug.cli import main
 
 CONFIG = Config("llm", "x", seed=0, n=4, sources=("human",))
 
@@ -164,6 +165,38 @@ def test_a_log_that_takes_nothing_stops_no_work(tmp_path: Path) -> None:
         progress.show(1, 2, 1, 0, 1.0)
         done = True
     assert done and manifest.complete
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [
+        # by hand: 50 in 5 s, 10 a second; a quarter of all is 50 of 200, and the other 150 take 15 s
+        (0.25, "reading: 50 of about 200 captions (25%), 10.0 captions/s, 00:15 left"),
+        (None, "reading: 50 captions, 10.0 captions/s"),
+    ],
+    ids=["of a file", "of a pipe"],
+)
+def test_what_is_read_is_told_by_the_part_of_the_bytes_if_that_is_known(part: float | None, line: str) -> None:
+    now, out = 0.0, io.StringIO()
+    with Bar("reading", None, clock=lambda: now, stream=out, part=lambda: part) as bar:
+        for second, _ in enumerate(bar.over(range(50)), 1):
+            now = 0.1 * second
+    assert out.getvalue().splitlines()[1:] == [line, "reading: 50 captions in 00:05"]
+
+
+def test_an_estimate_tells_how_far_the_reading_is_also_where_the_cache_has_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captions = tmp_path / "captions.csv"
+    captions.write_text("".join(["title\n", *(f"dog {number}\n" for number in range(100, 1100))]))
+    cache = written(tmp_path / "cache", 200)
+    capsys.readouterr()
+    monkeypatch.setattr("laclip_aug.cache.bar._FIRST_LINES", (0.0,))  # at once, and then after a minute
+    assert main(["build", str(captions), "--cache", str(cache), "--augmenter", "eda", "--dry-run", "8"]) == 0
+    first, last = [line for line in capsys.readouterr().err.splitlines() if line.startswith("reading")]
+    # 8 or 9 bytes a row, and 8 of 8,106 are of the first
+    assert re.fullmatch(r"reading: 1 of about 1013 captions \(0%\), .* left", first)
+    assert re.fullmatch(r"reading: 1000 captions in \d\d:\d\d", last)
 
 
 def test_a_merge_and_a_verification_tell_how_far_they_are(
