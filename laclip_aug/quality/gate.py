@@ -32,7 +32,6 @@ trusted with the rest. Figures: ``benchmarks/results/quality.md``."""
 Noted = Callable[[float], None]
 """Told of each part of a work that is done, as a share of the whole."""
 
-_AT_ONCE = 2048  # whole batches of the encoder and of entailment, whose padding changes the last digits
 _DIGITS = 4  # values are compared and kept as they are shown, so that a later gate decides alike
 
 
@@ -145,17 +144,14 @@ class Gate:
 def measured(signal: Signal, pairs: Sequence[TextPair], noted: Noted = lambda part: None) -> list[float]:
     """The numbers of ``pairs``, rounded as a gate compares them; ``noted`` is told of each part, of 1, that is done.
 
-    Some thousand are measured at a time, unless the signal compares them: a shard has hundreds of thousands of texts,
-    and a model takes minutes for them.
+    Part after part: a shard has hundreds of thousands of texts, and a model takes minutes for them.
     """
     if not pairs:
         noted(1.0)
-    size = max(1, len(pairs)) if signal.needs == "texts" else _AT_ONCE
     found: list[float] = []
-    for start in range(0, len(pairs), size):
-        batch = pairs[start : start + size]
-        found += [round(value, _DIGITS) for value in signal.measure(batch)]
-        noted(len(batch) / len(pairs))
+    for values in signal.in_parts(pairs):
+        found += [round(value, _DIGITS) for value in values]
+        noted(len(values) / len(pairs))
     return found
 
 

@@ -7,7 +7,9 @@ Hashing"): cosines are kept to about 1/16.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ from laclip_aug.quality.signals import Signal, TextPair
 DIMENSIONS = 256
 _EXACT = 1 << 13  # vectors up to which every one is compared
 _NEAREST = 10
+_PART = 4096  # queries that faiss multiplies at a time: in parts as in one go, to the last digit
+_FEW = 20  # queries from which on it multiplies
 _SEED = 0
 
 
@@ -35,42 +39,49 @@ class NGrams(Signal):
         return [float(number) for number in (captions * texts).sum(axis=1)]
 
 
-class Rank(Signal):
+class _Compared(Signal):
+    """A signal of each text among all: the search takes minutes for a shard, and is cut into parts."""
+
+    needs = "texts"
+
+    def __init__(self) -> None:
+        self._embed = Embedding()
+
+    def measure(self, pairs: Sequence[TextPair]) -> list[float]:
+        """The numbers of all ``pairs``."""
+        return list(chain.from_iterable(self.in_parts(pairs)))
+
+    @abstractmethod
+    def in_parts(self, pairs: Sequence[TextPair]) -> Iterator[list[float]]:
+        """See :meth:`Signal.in_parts`."""
+
+
+class Rank(_Compared):
     """Place of the text's own caption among the captions of its shard by n-grams: 1 is nearest, 11 beyond the tenth."""
 
-    needs = "texts"
-
-    def __init__(self) -> None:
-        self._embed = Embedding()
-
-    def measure(self, pairs: Sequence[TextPair]) -> list[float]:
+    def in_parts(self, pairs: Sequence[TextPair]) -> Iterator[list[float]]:
         """The place of each pair's caption among the distinct captions of ``pairs``."""
         places = {caption: place for place, caption in enumerate(dict.fromkeys(pair.caption for pair in pairs))}
-        captions = self._embed(list(places))
-        texts = self._embed([pair.text for pair in pairs])
-        near = _search(captions, texts, _NEAREST)
-        own = np.array([places[pair.caption] for pair in pairs])
-        hits = near == own[:, None]
-        return [float(row.argmax()) + 1 if row.any() else _NEAREST + 1.0 for row in hits]
+        captions = _index(self._embed(list(places)))
+        for part in _parts(len(pairs)):
+            own = np.array([places[pair.caption] for pair in pairs[part]], np.int64)
+            hits = _search(captions, self._embed([pair.text for pair in pairs[part]])) == own[:, None]
+            yield [float(row.argmax()) + 1 if row.any() else _NEAREST + 1.0 for row in hits]
 
 
-class Neighbours(Signal):
+class Neighbours(_Compared):
     """Cosine by n-grams of the text with the nearest text before it in its shard, of any caption; high repeats."""
 
-    needs = "texts"
-
-    def __init__(self) -> None:
-        self._embed = Embedding()
-
-    def measure(self, pairs: Sequence[TextPair]) -> list[float]:
+    def in_parts(self, pairs: Sequence[TextPair]) -> Iterator[list[float]]:
         """The greatest cosine with one of the ten nearest that stand before it; 0 if none of them does."""
         texts = self._embed([pair.text for pair in pairs])
-        near = _search(texts, texts, _NEAREST)
-        found = []
-        for place, row in enumerate(near):
-            before = [int(other) for other in row if 0 <= other < place]
-            found.append(max((float(texts[place] @ texts[other]) for other in before), default=0.0))
-        return found
+        index = _index(texts)
+        for part in _parts(len(pairs)):
+            found = []
+            for place, row in enumerate(_search(index, texts[part]), part.start):
+                before = [int(other) for other in row if 0 <= other < place]
+                found.append(max((float(texts[place] @ texts[other]) for other in before), default=0.0))
+            yield found
 
 
 class Embedding:
@@ -100,8 +111,14 @@ class Embedding:
         return vectors[[places[text] for text in texts]]
 
 
-def _search(base: npt.NDArray[np.float32], queries: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
-    """Places in ``base`` of the ``count`` nearest to each query, best first, -1 where there are fewer.
+def _parts(count: int) -> Iterator[slice]:
+    starts = range(0, max(1, count - _FEW + 1), _PART)
+    for start in starts:
+        yield slice(start, count if start == starts[-1] else start + _PART)
+
+
+def _index(base: npt.NDArray[np.float32]) -> Any:
+    """What finds the nearest in ``base``.
 
     Every vector is compared up to 8,192; beyond, those in the 8 nearest of some hundred cells, which misses few.
     """
@@ -118,5 +135,10 @@ def _search(base: npt.NDArray[np.float32], queries: npt.NDArray[np.float32], cou
         index.cp.seed = _SEED
         index.train(base[np.linspace(0, len(base) - 1, min(len(base), 40 * cells)).astype(np.int64)])
     index.add(base)
-    near: npt.NDArray[np.int64] = index.search(queries, count)[1]
+    return index
+
+
+def _search(index: Any, queries: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Places of the ten nearest to each query, best first, -1 where there are fewer."""
+    near: npt.NDArray[np.int64] = index.search(queries, _NEAREST)[1]
     return near

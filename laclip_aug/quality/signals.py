@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -30,6 +30,7 @@ ENTRY_POINT_GROUP = "laclip_aug.signals"
 UNKNOWN = float("nan")
 """What a signal answers where it cannot be measured, such as a likelihood that nobody kept."""
 
+_AT_ONCE = 2048  # whole batches of the encoder and of entailment, whose padding changes the last digits
 _read = lru_cache(maxsize=1 << 12)(as_clip_reads)  # a caption stands beside each of its texts
 _REFERENCE = re.compile(r"([a-z][a-z0-9-]*)(?:\((.+)\))?")
 
@@ -97,6 +98,12 @@ class Signal(ABC):
     @abstractmethod
     def measure(self, pairs: Sequence[TextPair]) -> list[float]:
         """The numbers of ``pairs``, some thousand unless it needs ``"texts"``; ``UNKNOWN`` where there is none."""
+
+    def in_parts(self, pairs: Sequence[TextPair]) -> Iterator[list[float]]:
+        """The same of any number of ``pairs``, part after part; all at once if it needs ``"texts"``."""
+        size = max(1, len(pairs)) if self.needs == "texts" else _AT_ONCE
+        for start in range(0, len(pairs), size):
+            yield self.measure(pairs[start : start + size])
 
 
 class _Function(Signal):

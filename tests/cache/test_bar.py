@@ -103,6 +103,18 @@ def test_a_filter_tells_how_far_it_is_within_a_shard_and_then_of_the_look_up(
     assert done == [371]
 
 
+@pytest.mark.parametrize("spec", ["neighbours>=-1", "rank<=11"])
+def test_a_filter_tells_how_far_it_is_where_texts_are_compared_with_all_of_a_shard(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: str
+) -> None:
+    cache = written(tmp_path / "cache", 3000)
+    capsys.readouterr()
+    filter_cache(cache, tmp_path / "out", spec, clock=ticking(1.0))
+    done = [line.split(",")[0] for line in capsys.readouterr().err.splitlines() if line.startswith("filter: ")]
+    # by hand: of 12,000 texts 4,096 at a time, which are of 1,024 captions, a second each
+    assert done == ["filter: 2048 of 3000 captions (68%)", "filter: 3000 captions in 00:04"]
+
+
 @pytest.mark.parametrize("spec", ["none", "kept>=2 novelty>=0"], ids=["no condition", "nothing left for the second"])
 def test_a_shard_is_done_whatever_a_gate_has_to_judge(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: str

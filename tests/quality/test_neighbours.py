@@ -48,6 +48,16 @@ def test_neighbours_look_back_only() -> None:
     assert found[3] == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("rest", [1, 19, 20])
+def test_each_text_of_a_part_is_compared_with_those_of_all(rest: int) -> None:
+    """Of 4,096 texts and a rest, each is said twice, one right after the other; the captions are as many."""
+    texts = [f"{caption} {i}" for i in range(70) for caption in CAPTIONS for _ in range(2)][: 4096 + rest]
+    pairs = [TextPair(text, text) for text in texts]
+    assert create_signal("rank").measure(pairs) == [1] * len(texts)
+    again = create_signal("neighbours").measure(pairs)[1::2]
+    assert again == pytest.approx([1] * len(again), abs=1e-5)
+
+
 def test_many_texts_are_searched_in_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = [TextPair(f"{caption} {i}", f"{caption} {i}") for i in range(20) for caption in CAPTIONS]
     exact = create_signal("rank").measure(pairs)
