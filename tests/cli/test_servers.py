@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 from laclip_aug.cache.browse import records
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cli import main
+from tests.generation.completion_server import Reply, Server
 from tests.rewrite.test_reading import WRAPPERS
 
 CAPTIONS = [
@@ -27,44 +26,23 @@ CAPTIONS = [
 Answer = Callable[[str], tuple[int, Any]]
 
 
-class ChatServer(ThreadingHTTPServer):
+class ChatServer(Server):
     """Answers the caption at the end of a chat prompt with ``answer(caption)``: a status and what it says."""
 
-    daemon_threads = True
     answer: Answer
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: ChatServer
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        caption = re.findall(r"Caption: (.*)", asked["messages"][0]["content"])[-1]
-        code, said = self.server.answer(caption)
+    def reply(self, prompt: str, body: dict[str, Any]) -> Reply:
+        code, said = self.answer(re.findall(r"Caption: (.*)", prompt)[-1])
         if code == 200 and isinstance(said, str):
-            said = {"choices": [{"message": {"content": said}, "finish_reason": "stop"}] * asked.get("n", 1)}
-        data = json.dumps(said).encode()
-        self.send_response(code)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
+            said = {"choices": [{"message": {"content": said}, "finish_reason": "stop"}] * body.get("n", 1)}
+        return code, {}, json.dumps(said).encode()
 
 
 @pytest.fixture
 def server() -> Iterator[ChatServer]:
     server = ChatServer()
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with server.serving():
+        yield server
 
 
 def build(server: ChatServer, folder: Path, *options: str) -> int:

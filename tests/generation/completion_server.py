@@ -6,7 +6,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,6 +15,8 @@ from laclip_aug.generation.backend import Job
 from laclip_aug.generation.http import HTTPBackend
 
 KEY = "sk-very-secret-key"
+Reply = tuple[int, dict[str, str], bytes]
+"""Status, headers, and what is said."""
 
 
 class Server(ThreadingHTTPServer):
@@ -24,7 +27,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.script: list[tuple[int, dict[str, str], bytes]] = []
+        self.script: list[Reply] = []
         self.seen: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         self.lock = threading.Lock()
         self.busy = self.most_busy = 0
@@ -32,6 +35,26 @@ class Server(ThreadingHTTPServer):
         self.judge: Callable[[str], tuple[float, int]] = lambda prompt: (0.0, 200)  # seconds and status, unscripted
         self.refusal_headers: dict[str, str] = {}
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+    def reply(self, prompt: str, body: dict[str, Any]) -> Reply:
+        """What is said to a request that nothing is scripted for."""
+        seconds, status = self.judge(prompt)
+        time.sleep(seconds)
+        if status != 200:
+            refusal = b'{"error": {"code": "content_filter", "message": "flagged by our policy"}}'
+            return status, self.refusal_headers, refusal
+        text = f" rewritten {len(prompt)} \nand more"
+        choice = {"message": {"content": text}} if "messages" in body else {"text": text}
+        answer = {"choices": [{**choice, "finish_reason": "length"}], "usage": {"completion_tokens": 7}}
+        return 200, {}, json.dumps(answer).encode()
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """It answers meanwhile."""
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield
+        self.shutdown()
+        self.server_close()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -46,23 +69,8 @@ class Handler(BaseHTTPRequestHandler):
             self.server.most_busy = max(self.server.most_busy, self.server.busy)
             scripted = self.server.script.pop(0) if self.server.script else None
         time.sleep(self.server.delay)
-        chat = self.path.endswith("/chat/completions")
-        prompt = body["messages"][0]["content"] if chat else body["prompt"]
-        seconds, status = self.server.judge(prompt)
-        if scripted is None:
-            time.sleep(seconds)
-        if scripted is None and status != 200:
-            scripted = (
-                status,
-                self.server.refusal_headers,
-                b'{"error": {"code": "content_filter", "message": "flagged by our policy"}}',
-            )
-        if scripted is None:
-            text = f" rewritten {len(prompt)} \nand more"
-            choice = {"message": {"content": text}} if chat else {"text": text}
-            answer = {"choices": [{**choice, "finish_reason": "length"}], "usage": {"completion_tokens": 7}}
-            scripted = 200, {}, json.dumps(answer).encode()
-        code, headers, data = scripted
+        prompt = body["messages"][0]["content"] if "messages" in body else body["prompt"]
+        code, headers, data = scripted or self.server.reply(prompt, body)
         with self.server.lock:
             self.server.busy -= 1
         self.send_response(code)
