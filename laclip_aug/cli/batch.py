@@ -8,6 +8,9 @@ Between the two, for each file: vllm run-batch -i requests/requests-00000.jsonl 
 
 `read` wants the input and the options of `write`. What has no answer yet, failed, or needs another attempt is written
 to --out; run it, and read again with the old answers and the new ones. Captions in the cache are not asked for again.
+
+OpenAI's own models take no top_k, min_p and samplers, which make vLLM and llama-server draw as the paper does; leave
+them out, of both commands: --request-field top_k= --request-field min_p= --request-field samplers=
 """
 
 from __future__ import annotations

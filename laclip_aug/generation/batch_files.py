@@ -25,7 +25,7 @@ import numpy.typing as npt
 from laclip_aug.encoding import HEAD, conversion, wide_encoding
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.generation.backend import Completion, Job, Sampling
-from laclip_aug.generation.requests import PAPER_SAMPLING, Requests, request_fields
+from laclip_aug.generation.requests import OPTIONAL, PAPER_SAMPLING, Requests, request_fields
 from laclip_aug.generation.sampling import check
 
 MOST_REQUESTS, MOST_BYTES = 50_000, 200 * 10**6
@@ -33,6 +33,12 @@ MOST_REQUESTS, MOST_BYTES = 50_000, 200 * 10**6
 UNANSWERED = "no answer yet"
 _ID_BYTES = 16
 _PASSING = (408, 409, 425, 429)
+_OF_ALL = {
+    401: "check the API key that the batch ran with",
+    402: "the account has nothing left to pay with",
+    404: "check the model's name, and that the server takes requests to this url",
+}
+"""What to do about statuses that say nothing of a caption."""
 _MOST_OPEN = 16
 _FILE_BITS = 24
 """Of the number that is an answer's place: the file's. The others are the byte at which it begins there."""
@@ -96,7 +102,8 @@ class Answers:
     """The answers in ``files``, found by id. Of several good answers the first counts.
 
     They stay in the files; a place in one takes 24 bytes of memory for each answer, and up to 60 while all are sorted.
-    ``unread`` counts by reason the lines that are no answer, ``repeated`` those of an id that came before.
+    ``unread`` counts by reason the lines that are no answer, ``repeated`` those of an id that came before; ``any_good``
+    tells whether any holds a text, and not a refusal.
 
     Raises:
         InputError: a file cannot be read, or no line of any is an answer.
@@ -106,6 +113,7 @@ class Answers:
         self._files = list(files)
         self._open: dict[int, BinaryIO] = {}  # few: a process may not open thousands
         self.unread: Counter[str] = Counter()
+        self.any_good = False
         ids, places = bytearray(), array("q")
         for number, file in enumerate(self._files):
             at = 0
@@ -164,6 +172,7 @@ class Answers:
         if not fits:
             self.unread["no answer to a request of ours"] += 1
             return None
+        self.any_good = self.any_good or _status(answer) == 200
         return found
 
 
@@ -171,8 +180,9 @@ class Answers:
 class BatchBackend:
     """Completes jobs from ``answers``, and writes the requests of the others to ``requests``; each may be None.
 
-    A job without an answer is ``"failed"``: a later run asks again. Fields are those of
-    :class:`laclip_aug.generation.http.HTTPBackend`, as are :meth:`describe` and so the fingerprint of a cache.
+    A job without an answer is ``"failed"``: a later run asks again. So is a refused one, where that is no fault of its
+    caption: the server does not take a field, knows no such model or key, or has answered no request at all. Fields are
+    those of :class:`laclip_aug.generation.http.HTTPBackend`, as are :meth:`describe` and so the fingerprint of a cache.
     """
 
     model: str | None
@@ -193,29 +203,43 @@ class BatchBackend:
         for job in jobs:
             path, body = self._form.body([job])
             request_id = id_of(path, body, job.seed)
-            completion = self._answered(job, request_id)
+            completion = self._answered(job, request_id, body)
             if completion.finish == "failed" and self.requests is not None:
                 self.requests.add(request_id, path, body)
             yield completion
 
-    def _answered(self, job: Job, request_id: str) -> Completion:
+    def _answered(self, job: Job, request_id: str, sent: bytes) -> Completion:
         found = Completion(job, UNANSWERED, "failed", 0)
         for answer in [] if self.answers is None else self.answers.of(request_id):
-            found = self._read(job, answer)
+            found = self._read(job, answer, sent)
             if found.finish != "failed":
                 break
         return found
 
-    def _read(self, job: Job, answer: dict[str, Any]) -> Completion:
-        response = answer.get("response")
-        response = response if isinstance(response, dict) else {}
-        code, body = response.get("status_code"), response.get("body")
+    def _read(self, job: Job, answer: dict[str, Any], sent: bytes) -> Completion:
+        response, code = answer.get("response"), _status(answer)
+        body = response.get("body") if isinstance(response, dict) else None
         if code == 200 and not answer.get("error"):
             read = self._form.read([job], json.dumps(body).encode())
             return read[0] if read else Completion(job, "the answer holds no completion", "failed", 0)
         why = f"answered with status {code}: {str(answer.get('error') or body)[:300]}"
-        lasting = isinstance(code, int) and 400 <= code < 500 and code not in _PASSING
-        return Completion(job, why, "error" if lasting else "failed", 0)
+        if not (isinstance(code, int) and 400 <= code < 500) or code in _PASSING:
+            return Completion(job, why, "failed", 0)
+        advice = self._if_of_all(code, json.dumps(answer.get("error") or body), sent)
+        return Completion(job, f"{why}; {advice}", "failed", 0) if advice else Completion(job, why, "error", 0)
+
+    def _if_of_all(self, code: int, words: str, sent: bytes) -> str:
+        """What to do about a refusal of which the caption is not at fault; empty if it may be."""
+        form = Requests(self.model, self.sampling, self._fields, set(), {})  # ours must not change: ids are of its form
+        if form.without(sent, words):
+            fields = [f"{name}=" for name in OPTIONAL if name in form.dropped]
+            fields += [f"{name}={value}" for name, value in form.added.items()]
+            return f"write and read again with {' '.join(f'--request-field {one}' for one in fields)}"
+        if code in _OF_ALL:
+            return _OF_ALL[code]
+        if self.answers is not None and not self.answers.any_good:
+            return "no request of all was answered: check the model's name, the key and the requests' fields"
+        return ""
 
     def describe(self) -> dict[str, Any]:
         """The model's name and the fields of a request."""
@@ -231,6 +255,12 @@ class BatchBackend:
             self.answers.close()
         if self.requests is not None:
             self.requests.close()
+
+
+def _status(answer: dict[str, Any]) -> Any:
+    """The status of an answer; None if it has none."""
+    response = answer.get("response")
+    return response.get("status_code") if isinstance(response, dict) else None
 
 
 def _opened(file: Path) -> BinaryIO:

@@ -202,6 +202,64 @@ def test_a_prompt_that_was_refused_is_not_asked_again(tmp_path: Path) -> None:
     assert not list((tmp_path / "again").iterdir())
 
 
+def refused(request: Row, status: int, message: str) -> Row:
+    """As OpenAI's batches answer a request that their server did not take."""
+    body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+    return {**answer(request), "response": {"status_code": status, "request_id": "r", "body": body}}
+
+
+@pytest.mark.parametrize(
+    ("message", "options"),
+    [
+        ("Unrecognized request arguments supplied: min_p, samplers, top_k", ["top_k=", "min_p=", "samplers="]),
+        (
+            "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+            ["max_tokens=", "max_completion_tokens=77"],
+        ),
+    ],
+)
+def test_a_field_that_the_server_does_not_take_is_no_fault_of_a_caption(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], message: str, options: list[str]
+) -> None:
+    assert batch("write", tmp_path, "requests", "--max-attempts", "1") == 0
+    first, *others = lines(tmp_path / "requests")
+    # one was answered all the same, by another server
+    write(tmp_path / "answers.jsonl", [answer(first), *(refused(request, 400, message) for request in others)])
+    given = ("--answers", str(tmp_path / "answers.jsonl"), "--max-attempts", "1")
+    assert batch("read", tmp_path, "again", *given) == 1
+    assert content(tmp_path / "cache") == {}
+    fields = [f"--request-field {option}" for option in options]
+    assert f"write and read again with {' '.join(fields)}" in capsys.readouterr().out
+    typed = [word for field in fields for word in field.split()]
+    assert batch("write", tmp_path, "right", *typed, "--max-attempts", "1") == 0
+    asked = lines(tmp_path / "right")
+    assert len(asked) == 8 and not {option[:-1] for option in options if option.endswith("=")} & asked[0]["body"].keys()
+    write(tmp_path / "answers.jsonl", [answer(request) for request in asked])
+    assert batch("read", tmp_path, "none", *given, *typed) == 0
+    assert content(tmp_path / "cache").keys() == set(CAPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "told"),
+    [
+        (400, "your organisation may not use this", "no request of all was answered"),
+        (404, "The model `m` does not exist", "the model's name"),
+        (401, "Incorrect API key provided", "the API key"),
+    ],
+)
+def test_where_every_request_is_refused_no_caption_is_at_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], status: int, message: str, told: str
+) -> None:
+    assert batch("write", tmp_path, "requests") == 0
+    asked = lines(tmp_path / "requests")
+    write(tmp_path / "answers.jsonl", [refused(request, status, message) for request in asked])
+    assert batch("read", tmp_path, "again", "--answers", str(tmp_path / "answers.jsonl")) == 1
+    out = capsys.readouterr().out
+    assert message in out and told in out
+    assert content(tmp_path / "cache") == {}
+    assert lines(tmp_path / "again") == asked
+
+
 def test_answers_of_another_model_or_to_other_sampling_are_not_taken(tmp_path: Path) -> None:
     assert batch("write", tmp_path, "requests") == 0
     write(tmp_path / "answers.jsonl", [answer(request) for request in lines(tmp_path / "requests")])
