@@ -186,7 +186,9 @@ def _compare_all(sources: Sequence[Source], out: Path, target: Manifest, report:
             if conflicts is None:
                 conflicts = 0
                 for key, record in read_shard(place, shard):  # rows taken from it are equal
-                    if lookup.value(key) != pack(((text.source, text.text) for text in record.rewrites), numbers):
+                    texts = [(text.source, text.text) for text in record.rewrites]
+                    known = all(source in numbers for source, _ in texts)  # no record of theirs was taken otherwise
+                    if not known or lookup.value(key) != pack(texts, numbers):
                         conflicts += 1
                         if len(report.examples) < _EXAMPLES:
                             report.examples.append(f"{record.caption[:60]!r} in {place}")

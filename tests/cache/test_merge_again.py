@@ -18,6 +18,7 @@ from laclip_aug.cache.merge import MergeReport, merge_caches
 from laclip_aug.cache.part import Part
 from laclip_aug.cache.repair import repair_cache
 from laclip_aug.cache.verify import verify_cache
+from laclip_aug.eda.augmenter import EDAAugmenter
 from laclip_aug.errors import CacheMismatchError, ConfigurationError
 
 CAPTIONS = [f"a photo of {i} {'boats' if i % 3 else 'kites'} near the shore" for i in range(120)]
@@ -132,6 +133,16 @@ def test_what_is_there_wins_whatever_is_named_first(tmp_path: Path) -> None:
     now = content(mine)
     assert len(now) == 70 and now.items() >= before.items()
     assert merge([other], mine, allow_mixed=True) == replace(report, before=len(files(other)), examples=[])
+
+
+def test_other_rewrites_of_captions_that_are_there_count_whatever_made_them(tmp_path: Path) -> None:
+    mine = build(tmp_path / "mine", CAPTIONS[:30])
+    (tmp_path / "in.txt").write_text("\n".join(CAPTIONS[:20]) + "\n", encoding="utf-8")
+    build_cache(tmp_path / "in.txt", tmp_path / "eda", EDAAugmenter(), shard_rows=16, progress=False)
+    before = content(mine)
+    report = merge([mine, tmp_path / "eda"], tmp_path / "all", allow_mixed=True)
+    assert (report.repeated, report.conflicts) == (20, 20)  # nothing of eda's is taken: its source is unknown there
+    assert content(tmp_path / "all") == before
 
 
 def test_a_cache_and_a_copy_of_it(tmp_path: Path) -> None:
