@@ -78,7 +78,7 @@ class CacheWriter:
                 check_keyed(self.directory, self.manifest.configs, config)
             else:
                 check_same(self.directory, self.manifest.configs, config)
-            self.done = KeySet()
+            self.done, self._announced = KeySet(), set[bytes]()
             for shard in self.manifest.shards:
                 self.done.update(read_keys(self.directory, shard))
             self.done.update(record_key(record.caption, record.image) for record in found.records)
@@ -97,25 +97,37 @@ class CacheWriter:
 
     def new(self, captions: Iterable[str]) -> list[bool]:
         """For each normalised caption, whether it is new to the cache; from now on it is not."""
-        return self.done.add_new([caption_key(caption) for caption in captions])
+        return self._new([caption_key(caption) for caption in captions])
 
     def new_records(self, records: Iterable[Outcome]) -> list[bool]:
         """The same of records, which are found by their images' keys where they have them."""
-        return self.done.add_new([record_key(record.caption, record.image) for record in records])
+        return self._new([record_key(record.caption, record.image) for record in records])
+
+    def _new(self, keys: list[bytes]) -> list[bool]:
+        fresh = self.done.add_new(keys)
+        self._announced.update(key for key, new in zip(keys, fresh, strict=True) if new)
+        return fresh
 
     def add(self, record: Outcome) -> None:
         """Store ``record``, whose caption ``new`` called new. Once this returns, a killed process cannot lose it.
 
         Raises:
-            CacheError: the disk is full, or no file of the cache can hold the record.
+            CacheError: the cache has a record of the caption, the disk is full, or no file can hold the record.
         """
         if not is_encodable(record):
             raise CacheError(
                 f"the record of {(record.image or record.caption)[:80]!r} has a lone surrogate, which no file of a "
                 "cache can hold; leave it out, or give it as Unicode text"
             )
+        key = record_key(record.caption, record.image)
+        if key not in self._announced and not self._new([key])[0]:
+            raise CacheError(
+                f"{(record.image or record.caption)[:80]!r} has a record in {self.directory} already, and two would "
+                "damage the cache; add only what new() calls new"
+            )
         journal = self._journal or self._begin()
         journal.append(record)
+        self._announced.discard(key)
         if len(journal) >= self._shard_rows:
             self._commit(journal.read())
 

@@ -133,6 +133,23 @@ def test_a_record_that_no_shard_can_hold_does_not_enter_the_journal(tmp_path):
     assert [record.caption for record in records(tmp_path / "cache")] == ["a dog"]
 
 
+def test_a_caption_that_is_there_is_not_added_again(tmp_path):
+    for run in range(2):
+        with CacheWriter(tmp_path / "cache", Config.of(ShoutAugmenter(), 0, 2)) as writer:
+            assert writer.new(["a dog", "a cat"]) == [run == 0] * 2
+            if run == 0:
+                writer.add(Outcome("a dog", ()))
+                writer.add(Outcome("a cat", ()))
+            for caption in ("a dog", "a  cat"):  # white space makes no other caption
+                with pytest.raises(
+                    CacheError, match=rf"'{caption}' has a record in .* already, .*; add only what new\(\) calls new"
+                ):
+                    writer.add(Outcome(caption, (Rewrite("loud", "A CAT"),)))
+            writer.finish()
+    assert [record.caption for record in records(tmp_path / "cache")] == ["a dog", "a cat"]
+    assert verify_cache(tmp_path / "cache") == ([], [])
+
+
 class Careless(CaptionAugmenter):
     """Answers with texts that no cache may hold, and, if told, out of turn."""
 
