@@ -41,14 +41,22 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate, and show the table; 1 if a run has failed."""
+    from laclip_aug.cli import eval as evaluation
     from laclip_aug.cli.open_clip import check_line
+    from laclip_aug.errors import ConfigurationError, LaclipError
     from laclip_aug.evaluation.ablation.config import read_ablation
     from laclip_aug.evaluation.ablation.study import Study
 
     ablation = read_ablation(args.config)
     study = Study(ablation, args.out or Path(ablation.name))
-    for command in study.commands() if args.dry_run else study.unfinished():
+    to_train = study.commands() if args.dry_run else study.unfinished()
+    for command in to_train:
         check_line(command[2:])
+    for line in ablation.evaluate:  # now, and not after days of training
+        try:
+            evaluation.check_line(line, data=bool(to_train) and not args.dry_run)
+        except LaclipError as error:
+            raise ConfigurationError(f"{args.config.name}: evaluate: {shlex.join(line)}: {error}") from None
     if args.dry_run:
         print("\n".join(shlex.join(command) for command in study.commands()))
         return 0

@@ -24,6 +24,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from laclip_aug.errors import ConfigurationError, InputError
+
+if TYPE_CHECKING:
+    from laclip_aug.evaluation.datasets import DataSet
+    from laclip_aug.evaluation.protocols import Protocol
 
 KINDS = ("zero-shot", "few-shot", "linear-probe", "retrieval", "composition", "all")
 DEFAULTS = {"zero-shot": "zero-shot-80"}
@@ -78,21 +85,35 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     how.add_argument("--json", metavar="FILE", help="write the results as JSON too; - writes them to standard output")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Print the table, and write the JSON; 1 if one of several evaluations failed."""
-    from laclip_aug.errors import ConfigurationError, InputError
-    from laclip_aug.evaluation.datasets import load_dataset
-    from laclip_aug.evaluation.features import FeatureStore
-    from laclip_aug.evaluation.model import Model
+class _Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are errors of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError(f"{message}; see laclip-aug eval --help")
+
+
+def check_line(words: Sequence[str], *, data: bool) -> None:
+    """Parse what follows ``laclip-aug eval``, the model left out, as it would; with ``data``, look for the data too.
+
+    Raises:
+        ConfigurationError: an option is wrong, or a data set or a file of it is not there.
+    """
+    parser = _Parser(prog="laclip-aug eval", add_help=False, allow_abbrev=False)
+    add_arguments(parser, words)
+    args = parser.parse_args([*words, "--model", "any"])
+    _protocols(args)
+    for one in _data_sets(args) if data else ():
+        files = {"--captions": [one.captions] if one.captions else [], "--negatives": one.negatives}
+        for option, file in ((option, file) for option, named in files.items() for file in named):
+            if not file.is_file():
+                raise ConfigurationError(f"there is no file {file}; check the path of {option}")
+
+
+def _protocols(args: argparse.Namespace) -> list[Protocol]:
     from laclip_aug.evaluation.protocols import load_protocol
-    from laclip_aug.evaluation.results import as_json, table
-    from laclip_aug.evaluation.run import Evaluation, fitting
-    from laclip_aug.exchange.files import make_folder_of, replace_file
 
     if args.batch_size < 1 or (args.workers or 0) < 0:
         raise ConfigurationError("--batch-size must be at least 1, and --workers at least 0")
-    if args.json not in (None, "-"):
-        make_folder_of(Path(args.json))
     names = args.protocol or (ALL if args.kind == "all" else [DEFAULTS.get(args.kind, args.kind)])
     protocols = [load_protocol(name) for name in names]
     for protocol in protocols:
@@ -100,8 +121,28 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigurationError(
                 f"--protocol {protocol.name} is for {protocol.kind}, not {args.kind}; ask for eval {protocol.kind}"
             )
+    return protocols
+
+
+def _data_sets(args: argparse.Namespace) -> list[DataSet]:
+    from laclip_aug.evaluation.datasets import load_dataset
+
     own = {"captions": args.captions, "negatives": args.negatives, "classnames": args.classnames}
-    sets = [load_dataset(given, args.root, **own) for given in args.data]
+    return [load_dataset(given, args.root, **own) for given in args.data]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table, and write the JSON; 1 if one of several evaluations failed."""
+    from laclip_aug.evaluation.features import FeatureStore
+    from laclip_aug.evaluation.model import Model
+    from laclip_aug.evaluation.results import as_json, table
+    from laclip_aug.evaluation.run import Evaluation, fitting
+    from laclip_aug.exchange.files import make_folder_of, replace_file
+
+    protocols = _protocols(args)
+    if args.json not in (None, "-"):
+        make_folder_of(Path(args.json))
+    sets = _data_sets(args)
     model = Model(args.model, args.pretrained, args.model_config, args.precision, args.device)
     evaluation = Evaluation(model, FeatureStore(args.features, args.batch_size, args.workers))
     results, failed = [], 0

@@ -263,7 +263,7 @@ def load_dataset(given: str, root: Path | None = None, **own: Any) -> DataSet:
             if key in settings:  # from the command line: relative to the working directory
                 settings[key] = _absolute(settings[key])
         return DataSet(filled(DataSpec, {**content, **settings}, path), home, root)
-    if not is_library(given) and not Path(given).exists() and not re.search(r"[{*?]|::|\.tar$", given):
+    if not is_library(given) and not Path(given).exists() and not re.search(r"[{*?]|::", given):
         raise UnknownNameError("data set, file or folder", given, dataset_names())
     name = given if is_library(given) else Path(given.split("::")[0]).resolve().name
     return DataSet(

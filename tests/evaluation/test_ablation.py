@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from itertools import product
 from pathlib import Path
@@ -272,6 +273,52 @@ def test_a_line_whose_results_would_share_a_name_is_refused(
         read(tmp_path, {"model": "RN50"}, evaluate=[line])
     parts = ["retrieval --data coco/val --data absent", "retrieval --data flickr/val", "zero-shot --data coco/val"]
     assert len(read(tmp_path, {"model": "RN50"}, evaluate=parts).evaluate) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("laclip-aug eval retrieval --data photos", "evaluate: .*invalid choice: 'laclip-aug'"),
+        ("retrieval --dat photos", "evaluate: .*required: --data"),
+        ("few-shot --data photos --protocol zero-shot-7", "zero-shot-7 is for zero-shot, not few-shot"),
+        ("few-shot --data photos --protocol fewshot", "did you mean 'few-shot'"),
+    ],
+)
+def test_a_line_that_no_evaluation_takes_is_refused_before_training(
+    line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    read(tmp_path, {"model": "RN50", "mode": "none"}, evaluate=[line])
+    for options in (["--dry-run"], []):
+        assert main(["ablate", "a.yaml", *options]) == 2
+        said = capsys.readouterr()
+        assert re.search(message, said.err) and "usage:" not in said.err
+    assert not Path("a").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("zero-shot --data foto", "unknown data set, file or folder 'foto'"),
+        ("retrieval --data photos.tar", "unknown data set, file or folder 'photos.tar'"),
+        ("retrieval --data photos --captions val.tsv", "there is no file val.tsv; check the path of --captions"),
+        (
+            "composition --data photos --negatives swap.json",
+            "there is no file swap.json; check the path of --negatives",
+        ),
+    ],
+)
+def test_what_an_evaluation_needs_is_looked_for_before_training(
+    line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    read(tmp_path, {"model": "RN50", "mode": "none"}, evaluate=["retrieval --data photos", line])
+    assert main(["ablate", "a.yaml", "--dry-run"]) == 0  # the data may be on another machine
+    assert main(["ablate", "a.yaml"]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("a").exists()
 
 
 def test_the_readme_s_file_is_taken(
