@@ -29,6 +29,7 @@ from laclip_aug.training.pairing import pair
 from laclip_aug.training.refusals import refuse_batches, refuse_images, refuse_losses, refuse_resume
 from laclip_aug.training.rows import row_ids
 from laclip_aug.training.samplers import origin, sampler_for
+from laclip_aug.training.table import refuse_tables
 from laclip_aug.training.tokenizer import AugmentingTokenizer, SharedEpoch
 from laclip_aug.training.trim import install_trimming
 
@@ -84,6 +85,7 @@ class TextAugmentation:
         """
         self._arguments = args
         refuse_resume(args)
+        refuse_tables(args)
         if self.sampler is not None:
             refuse_batches(args)
         if self.sampler is not None and self.multi_text:

@@ -62,6 +62,45 @@ def test_mistakes_are_explained(arguments: list[str], words: str, capsys: pytest
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("mode", ["none", "eda"])
+@pytest.mark.parametrize(
+    ("name", "table", "options", "words"),
+    [
+        ("absent.tsv", "", [], "there is no file absent.tsv; check the path of --train-data"),
+        ("a.csv", "filepath,title\n0.png,a dog\n", [], "no column 'filepath' or 'title' .*: add --csv-separator ,"),
+        ("a.tsv", "filepath\ttitle\n0.png\ta dog\n", ["--csv-separator", ","], "leave out --csv-separator$"),
+        ("a.tsv", "filepath\tcaption\n0.png\ta dog\n", [], "no column 'title' .*: add --csv-caption-key caption$"),
+        (
+            *("a.csv", "image;text;note\n0.png;a dog;b\n", []),
+            "add --csv-separator ';' --csv-img-key image --csv-caption-key text$",
+        ),
+        (
+            *("a.tsv", "photo\tsays\n0.png\ta dog\n", []),
+            "its columns are: photo, says. Name the right ones with --csv-img-key and --csv-caption-key",
+        ),
+        (
+            "a.tsv",
+            "filepath\ttitle\nphotos/0.png\ta dog\n",
+            [],
+            "photos/0.png, is not there; paths are read from .*: start",
+        ),
+        ("a.tsv", "filepath\ttitle\n/photos/0.png\ta dog\n", [], "/photos/0.png, is not there; check the paths"),
+    ],
+)
+def test_a_table_that_the_trainer_cannot_read_is_explained(
+    mode: str, name: str, table: str, options: list[str], words: str,
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "0.png").write_bytes((dataset.csv.parent / "000.png").read_bytes())
+    if table:
+        (tmp_path / name).write_text(table)
+    arguments = [*dataset.arguments(tmp_path / "logs", "run", data=name), *options, "--text-aug", mode]
+    assert open_clip.main(["train", *arguments]) == 2
+    assert re.search(words, capsys.readouterr().err.rstrip())
+    assert not (tmp_path / "logs").exists()
+
+
 def test_a_directory_that_is_no_cache_is_refused(
     dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
