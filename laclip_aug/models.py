@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from laclip_aug import openclip
@@ -37,6 +38,17 @@ def load_tokenizer(name: str, context_length: int | None = None) -> Any:
             f"the tokenizer of {name!r} cannot be loaded ({str(error).splitlines()[0] if str(error) else error!r}); if "
             "it is on the Hugging Face hub, make the hub reachable once, and it stays on disk"
         ) from error
+
+
+def refuse_file(name: str) -> None:
+    """Raise :class:`ConfigurationError` if ``name`` is a configuration's file, where a name and the file are options
+    of their own.
+    """
+    if name.endswith(".json"):
+        path = Path(name)
+        raise ConfigurationError(
+            f"--model takes a name, and {name} is a file; give --model-config {quote(name)} --model {quote(path.stem)}"
+        )
 
 
 def trained_options(weights: str) -> dict[str, Any]:

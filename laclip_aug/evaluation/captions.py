@@ -35,6 +35,7 @@ def captioned(images: ImageSet, file: Path | None, folders: Sequence[Path] = ())
         InputError: the file cannot be read, no caption in it is of an image that is there, or it is not clear of which.
     """
     left_out: dict[str, int] = {}
+    rows: list[tuple[str, str | None]] = []
     if file is None:
         texts = [[text for text in own if text.strip()] for own in images.captions or [[]] * len(images.keys)]
     else:
@@ -49,9 +50,11 @@ def captioned(images: ImageSet, file: Path | None, folders: Sequence[Path] = ())
                 texts[place].append(caption)
     chosen = [place for place, own in enumerate(texts) if own]
     if not chosen:
+        counts = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+        there = f", and in {file} like {rows[0][0]!r}" if rows else ""
         raise InputError(
-            f"no image of {images.name} has a caption ({left_out or 'none was given'}); name a table of images and "
-            f"captions with --captions; an image is called like {images.keys[0]!r}"
+            f"no image of {images.name} has a caption ({counts or 'none was given'}); name a table of images and "
+            f"captions with --captions; an image is called like {images.keys[0]!r}{there}"
         )
     if len(chosen) < len(texts):
         left_out["images without a caption"] = len(texts) - len(chosen)

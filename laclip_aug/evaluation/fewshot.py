@@ -39,12 +39,16 @@ def episodes(
     """
     both = np.intersect1d(train_labels, test_labels)
     if len(both) < ways:
-        raise InputError(f"{ways}-way episodes need as many classes in training and test images; there are {len(both)}")
+        raise InputError(
+            f"{ways}-way episodes need as many classes in training and test images; there are {len(both)}; take other "
+            "data, or write a protocol with fewer ways and name its file with --protocol"
+        )
     support = [np.flatnonzero(train_labels == label) for label in both]
     asked = [np.flatnonzero(test_labels == label) for label in both]
     if min(map(len, support)) < shots:
         raise InputError(
-            f"{shots}-shot episodes need so many training images of each class; one has {min(map(len, support))}"
+            f"{shots}-shot episodes need so many training images of each class; one has {min(map(len, support))}; take "
+            "other data, or write a protocol with fewer shots and name its file with --protocol"
         )
     generator = np.random.default_rng(seed)
     for _ in range(count):

@@ -22,7 +22,7 @@ from laclip_aug import openclip
 from laclip_aug.checkpoints import OWN_WEIGHTS, as_words
 from laclip_aug.errors import ConfigurationError, ModelError
 from laclip_aug.evaluation.paper import PAPER, load_paper_model
-from laclip_aug.models import load_model, told_options
+from laclip_aug.models import load_model, refuse_file, told_options
 
 PRECISIONS = ("fp32", "amp", "amp_bf16")
 TEMPLATE_SETS = ("openai", "simple")
@@ -40,7 +40,8 @@ class Model:
         device: as torch names it; the first GPU, or the CPU, if empty.
 
     Raises:
-        ConfigurationError: no weights are named, a file is absent, or one of both would be passed over.
+        ConfigurationError: no weights are named, a file is absent, or one of both would be passed over; or the name is
+            a file's.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Model:
     device: str = ""
 
     def __post_init__(self) -> None:
+        refuse_file(self.name)
         has_weights = self.name.startswith(OWN_WEIGHTS)
         if not self.pretrained and not has_weights:
             raise ConfigurationError(
@@ -107,7 +109,7 @@ class Model:
         """The model itself, on its device.
 
         Raises:
-            ConfigurationError: open_clip has no such model, or its weights cannot be loaded.
+            ConfigurationError: open_clip has no such model, its weights cannot be loaded, or there is no such device.
         """
         if self.name == PAPER:
             found = load_paper_model(Path(self.pretrained))
@@ -121,7 +123,16 @@ class Model:
     def _device(self) -> str:
         import torch
 
-        return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if not self.device:
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.empty(1, device=self.device)
+        except Exception as error:  # whatever each of torch's devices raises
+            why = (str(error).splitlines() or [repr(error)])[0]
+            raise ConfigurationError(
+                f"--device {self.device} cannot be used ({why}); leave it out, or name one such as cpu or cuda:0"
+            ) from error
+        return self.device
 
     def encode_images(self, pixels: Any) -> NDArray[np.float32]:
         """Features ``[B, D]`` of preprocessed images ``[B, 3, H, W]``, not normalised."""

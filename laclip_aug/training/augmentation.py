@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from laclip_aug import openclip
 from laclip_aug.errors import ConfigurationError, UnsupportedOpenClipError
+from laclip_aug.models import refuse_file
 from laclip_aug.seeding import derive
 from laclip_aug.training import coverage, provenance
 from laclip_aug.training.counts import DrawCounts
@@ -86,6 +87,7 @@ class TextAugmentation:
         self._arguments = args
         refuse_resume(args)
         refuse_tables(args)
+        refuse_file(args.model)
         if self.sampler is not None:
             refuse_batches(args)
         if self.sampler is not None and self.multi_text:

@@ -380,6 +380,11 @@ def test_captions_from_every_kind_of_file(tmp_path: Path) -> None:
     assert table.left_out == {
         "rows without a caption": 1, "captions whose image is absent": 1, "images without a caption": 2
     }  # fmt: skip
+    (tmp_path / "other.csv").write_text("filepath,title\nphotos/7.jpg,one\nphotos/8.jpg,two\n")
+    with pytest.raises(InputError) as told:
+        captioned(images, tmp_path / "other.csv")
+    assert "(2 captions whose image is absent)" in str(told.value)
+    assert f"called like 'images/0.png', and in {tmp_path / 'other.csv'} like 'photos/7.jpg'" in str(told.value)
     for content, message in (("{}", "no 'images' and 'annotations'"), ("{", "cannot be read as JSON")):
         (tmp_path / "bad.json").write_text(content)
         with pytest.raises(InputError, match=message):

@@ -384,6 +384,7 @@ def test_options_that_make_no_model_are_named(
         ("hf-hub:somebody/tiny", {"pretrained": "openai"}, "name a file of weights, or leave --pretrained out"),
         ("hf-hub:somebody/tiny", {"config": True}, "tiny-eval.json describes the model 'tiny-eval'"),
         ("ViT-B-32", {"pretrained": "openai", "config": True}, "give --model tiny-eval, or leave --model-config out"),
+        ("my models/tiny.json", {"pretrained": "openai"}, "give --model-config 'my models/tiny.json' --model tiny"),
     ],
 )
 def test_what_open_clip_would_pass_over_is_refused(
@@ -392,3 +393,12 @@ def test_what_open_clip_would_pass_over_is_refused(
     config = model_files[0] if given.pop("config", False) else None
     with pytest.raises(ConfigurationError, match=message):
         Model(name, config=config, **given)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_no_fault_of_the_model(model_files: tuple[Path, Path], device: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"^--device {device} .*; leave it out, or name one such as cpu"
+    ) as told:
+        _ = Model("tiny-eval", str(model_files[1]), model_files[0], device=device).loaded
+    assert len(str(told.value).splitlines()) == 1

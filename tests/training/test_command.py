@@ -54,6 +54,7 @@ def test_no_command_and_unknown_commands(capsys: pytest.CaptureFixture[str]) -> 
         (["--text-aug", "laclip"], "laclip-aug build"),
         (["--text-aug", "laclip", "--text-aug-cache", "no/such/dir"], "no such directory"),
         (["--text-aug-seed", "many"], "invalid int value"),
+        (["--model", "small.json"], "give --model-config small.json --model small"),
         (["--model", "ViT-B-32", "--logs", "my logs", "--resume", "latest"], "name of that run's folder in my logs"),
     ],
 )
