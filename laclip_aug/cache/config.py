@@ -64,28 +64,37 @@ KEYED_BY = "keyed_by"
 _COMPARED = ("augmenter", "fingerprint", "seed", "n", "sources")
 
 
-def check_same(directory: Path, there: Sequence[Config], asked: Config) -> None:
-    """Raise :class:`CacheMismatchError`, listing what differs from the first, unless ``asked`` is one of ``there``."""
+def check_same(directory: Path, there: Sequence[Config], asked: Config, of: Path | None = None) -> None:
+    """Raise :class:`CacheMismatchError`, listing what differs from the first, unless ``asked`` is one of ``there``.
+
+    ``there`` are those of the cache in ``directory``; ``asked`` is that of the cache ``of``, or else of a run.
+    """
     if any(config.same(asked) for config in there):
         return
     first = there[0]
+    old_at, new_at = ("there", "asked for") if of is None else (f"in {directory}", f"in {of}")
     differences = [
-        f"{name}: {getattr(first, name)!r} there, {getattr(asked, name)!r} asked for"
+        (name, getattr(first, name), getattr(asked, name))
         for name in _COMPARED
         if name != "fingerprint" and getattr(first, name) != getattr(asked, name)
     ]
     before, now = dict(_flat(first.describe)), dict(_flat(asked.describe))
     for name in sorted({*before, *now} - {"augmenter", "sources"}):
-        old, new = before.get(name), now.get(name)
-        if old != new:
-            differences.append(f"{name}: {old!r} there, {new!r} asked for")
-    if not differences:
-        differences = [f"fingerprint: {first.fingerprint} there, {asked.fingerprint} asked for"]
-    raise CacheMismatchError(
-        f"the cache in {directory} was built with another configuration:\n  "
-        + "\n  ".join(differences)
-        + "\ngive the options it was built with, another --cache directory, or --allow-mixed to have both in one cache"
-    )
+        if before.get(name) != now.get(name):
+            differences.append((name, before.get(name), now.get(name)))
+    lines = [f"{name}: {old!r} {old_at}, {new!r} {new_at}" for name, old, new in differences]
+    if not lines:
+        lines = [f"fingerprint: {first.fingerprint} {old_at}, {asked.fingerprint} {new_at}"]
+    if of is None:
+        head = f"the cache in {directory} was built with another configuration:"
+        advice = (
+            "give the options it was built with, or another --cache directory; laclip-aug build and laclip-aug cache "
+            "merge take --allow-mixed, which has both in one cache"
+        )
+    else:
+        head = f"{of} was built with another configuration than {directory}:"
+        advice = "leave one of them out, or have both in one cache with --allow-mixed"
+    raise CacheMismatchError("\n".join([head, *(f"  {line}" for line in lines), advice]))
 
 
 def check_keyed(directory: Path, there: Sequence[Config], asked: Config) -> None:

@@ -104,7 +104,7 @@ def merge_caches(
             for config in source.configs:
                 check_keyed(out if target.shards else places[0], target.configs, config)
                 if not allow_mixed:
-                    check_same(out if target.shards else places[0], target.configs, config)
+                    check_same(out if target.shards else places[0], target.configs, config, place)
             if not source.shards:
                 raise ConfigurationError(f"{place} holds no captions; leave it out")
         named = [source.shards[0].sha256 for _, source in sources]

@@ -270,6 +270,25 @@ def test_answers_of_another_model_or_to_other_sampling_are_not_taken(tmp_path: P
     assert content(tmp_path / "cache") == {}
 
 
+def test_a_cache_of_another_model_is_refused_with_options_that_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert batch("write", tmp_path, "requests", "--max-attempts", "1") == 0
+    write(tmp_path / "answers.jsonl", [answer(request) for request in lines(tmp_path / "requests")])
+    given = ("--answers", str(tmp_path / "answers.jsonl"), "--max-attempts", "1")
+    assert batch("read", tmp_path, "again", *given) == 0
+    capsys.readouterr()
+    (tmp_path / "more").mkdir()
+    assert batch("read", tmp_path, "more", *given, "--model", "m2") == 2
+    said = capsys.readouterr().err
+    assert "backend.model: 'm' there, 'm2' asked for" in said
+    # `batch read` has no --allow-mixed itself
+    assert said.splitlines()[-1] == (
+        "give the options it was built with, or another --cache directory; laclip-aug build and laclip-aug cache merge "
+        "take --allow-mixed, which has both in one cache"
+    )
+
+
 def test_captions_of_the_cache_are_not_asked_for(tmp_path: Path) -> None:
     batch("write", tmp_path, "requests", "--max-attempts", "1")
     rows: list[Row | str] = [answer(request) for request in lines(tmp_path / "requests")]
