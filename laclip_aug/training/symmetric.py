@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from laclip_aug.training.tiled import TILE_ELEMENTS
+from laclip_aug.training.tiled import TILE_ELEMENTS, gradients
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -75,8 +75,7 @@ class _Symmetric(torch.autograd.Function):
         # p - 1 at the positives, for both directions
         diagonal = torch.expm1(positive - row_lse) + torch.expm1(positive - column_lse)
 
-        ctx.shapes = (images.shape, texts.shape, scale.shape, None if bias is None else bias.shape)
-        ctx.dtypes = (images.dtype, texts.dtype, scale.dtype, None if bias is None else bias.dtype)
+        ctx.kinds = [one if one is None else (one.dtype, one.shape) for one in (images, texts, scale, bias)]
         ctx.terms = 2 * k * count
         if training and any(ctx.needs_input_grad[:4]):
             grad_images = torch.zeros_like(images, dtype=total)
@@ -98,12 +97,4 @@ class _Symmetric(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        factor = upstream / ctx.terms
-        # Scaled before the cast: under a gradient scaler, float16 would lose what is still unscaled.
-        found = [
-            (grad * factor).to(dtype).reshape(shape) if need and grad is not None else None
-            for grad, dtype, shape, need in zip(
-                ctx.saved_tensors, ctx.dtypes, ctx.shapes, ctx.needs_input_grad, strict=False
-            )
-        ]
-        return (*found, None, None, None)
+        return *gradients(ctx, upstream), None, None, None

@@ -101,23 +101,25 @@ class _Contrast(torch.autograd.Function):
         if grad_queries is not None:  # so far with respect to scale * queries
             grad_scale = (grad_queries * queries).sum()
             grad_queries *= factor
-        terms = len(queries) * slices
-        ctx.terms, ctx.shapes = terms, (keys.shape, scale.shape, None if bias is None else bias.shape)
-        ctx.dtypes = (queries.dtype, keys.dtype, scale.dtype, None if bias is None else bias.dtype)
+        ctx.terms = terms = len(queries) * slices
+        ctx.kinds = [one if one is None else (one.dtype, one.shape) for one in (queries, keys, scale, bias)]
         ctx.save_for_backward(grad_queries, grad_keys, grad_scale, grad_bias)
         return loss / terms
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        factor = upstream / ctx.terms
-        # Scaled before the cast: under a gradient scaler, float16 would lose what is still unscaled.
-        found = [
-            (grad * factor).to(dtype) if need and grad is not None else None
-            for grad, dtype, need in zip(ctx.saved_tensors, ctx.dtypes, ctx.needs_input_grad, strict=False)
-        ]
-        shapes = (None, *ctx.shapes)
-        return *(g if g is None or s is None else g.reshape(s) for g, s in zip(found, shapes, strict=True)), None, None
+        return *gradients(ctx, upstream), None, None
+
+
+def gradients(ctx: Any, upstream: Tensor) -> list[Tensor | None]:
+    """The gradients that ``forward`` saved, divided by ``ctx.terms``, each of the dtype and shape in ``ctx.kinds``."""
+    factor = upstream / ctx.terms
+    # Scaled before the cast: under a gradient scaler, float16 would lose what is still unscaled.
+    return [
+        (grad * factor).to(kind[0]).reshape(kind[1]) if need and grad is not None else None
+        for grad, kind, need in zip(ctx.saved_tensors, ctx.kinds, ctx.needs_input_grad, strict=False)
+    ]
 
 
 def _own(problem: Problem, rows: slice) -> tuple[Tensor, slice, Tensor]:
