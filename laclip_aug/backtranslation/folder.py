@@ -7,7 +7,6 @@ by CTranslate2's own converter, with the SentencePiece files copied beside it, i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from shlex import quote
 from typing import Any
 
 from laclip_aug.errors import ConfigurationError, ModelError
+from laclip_aug.generation.hashing import file_sha256
 
 SETTINGS = "translator.json"
 FORMAT = 1
@@ -61,14 +61,7 @@ def model_files(folder: Path) -> list[str]:
 
 def hashes(folder: Path) -> dict[str, str]:
     """The sha256 of each model file: a flipped byte in ``model.bin`` would load silently."""
-    found = {}
-    for name in model_files(folder):
-        digest = hashlib.sha256()
-        with (folder / name).open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        found[name] = digest.hexdigest()
-    return found
+    return {name: file_sha256(folder / name) for name in model_files(folder)}
 
 
 def write_settings(folder: Path, settings: Settings) -> None:

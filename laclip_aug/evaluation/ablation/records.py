@@ -28,6 +28,7 @@ from typing import Any
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.evaluation.ablation.grid import RUNS, Cell
 from laclip_aug.exchange.files import replace_file
+from laclip_aug.generation.hashing import file_sha256
 
 _PLACE = ("--logs",)
 _STEP = re.compile(rb"Train Epoch: (\d+) \[[^\]]*\((\d+)%\)\]")
@@ -167,17 +168,9 @@ def fingerprint_of(path: str) -> str:
         size = Path(path).stat().st_size
         if size > 1 << 30 or not Path(path).is_file():
             return f"{size} bytes"
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha(file)
+        return file_sha256(Path(path))
     except OSError:
         return path
-
-
-def _sha(file: Any) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _changes(before: Sequence[str], now: Sequence[str]) -> list[str]:
