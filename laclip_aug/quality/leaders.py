@@ -16,17 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from laclip_aug.errors import ConfigurationError, MissingExtraError
+from laclip_aug.errors import ConfigurationError
 from laclip_aug.quality.attributes import Attributes, attributes
 from laclip_aug.quality.letters import runs_of
-from laclip_aug.quality.neighbours import DIMENSIONS, Embedding
+from laclip_aug.quality.neighbours import DIMENSIONS, EXACT, Embedding, index_of, library
 
 LEAST = 0.98
 """The least threshold: below, captions of different things are found alike (``young man``, ``young boy``)."""
-_EXACT = 1 << 13  # leaders up to which every one is compared
 _GROWTH = 4  # cells are made anew when there are so many times more leaders
-_CELLS_SEARCHED = 8
-_SEED = 0
 _DIGITS = 4
 
 
@@ -47,11 +44,7 @@ class Leaders:
                 f"captions of a likeness of {threshold} cannot be folded: from {LEAST} to 1 they say the same, below "
                 "they do not"
             )
-        try:
-            import faiss
-        except ImportError as error:
-            raise MissingExtraError("quality", "faiss") from error
-        self._faiss, self._threshold, self._embed = faiss, threshold, Embedding()
+        self._faiss, self._threshold, self._embed = library(), threshold, Embedding()
         self._groups: dict[Attributes, _Group] = {}
 
     def fold(self, captions: Sequence[str], may_lead: Sequence[bool]) -> list[str | None]:
@@ -79,10 +72,10 @@ class _Group:
     """The leaders of the same colours, numbers and negation."""
 
     def __init__(self, faiss: Any, threshold: float) -> None:
-        self._faiss, self._least = faiss, threshold - 0.5 * 10.0**-_DIGITS
+        self._least = threshold - 0.5 * 10.0**-_DIGITS
         self._captions: list[str] = []
         self._index: Any = faiss.IndexFlatIP(DIMENSIONS)
-        self._cells_for = _EXACT
+        self._cells_for = EXACT
 
     def fold(
         self, captions: list[str], vectors: npt.NDArray[np.float32], may_lead: npt.NDArray[np.bool_]
@@ -125,17 +118,8 @@ class _Group:
         if len(self._captions) <= self._cells_for:
             return
         self._cells_for = _GROWTH * len(self._captions)
-        everything = self._index.reconstruct_n(0, len(self._captions))
-        cells = int(len(everything) ** 0.5)
-        index = self._faiss.IndexIVFFlat(
-            self._faiss.IndexFlatIP(DIMENSIONS), DIMENSIONS, cells, self._faiss.METRIC_INNER_PRODUCT
-        )
-        index.nprobe, index.cp.seed = _CELLS_SEARCHED, _SEED
-        chosen = np.linspace(0, len(everything) - 1, min(len(everything), 40 * cells)).astype(np.int64)
-        index.train(everything[chosen])
-        index.make_direct_map(True)
-        index.add(everything)
-        self._index = index
+        self._index = index_of(self._index.reconstruct_n(0, len(self._captions)))
+        self._index.make_direct_map(True)
 
 
 def _rounded(cosines: npt.NDArray[np.float32]) -> npt.NDArray[np.floating[Any]]:

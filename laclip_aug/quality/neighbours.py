@@ -19,7 +19,8 @@ from laclip_aug.errors import MissingExtraError
 from laclip_aug.quality.signals import Signal, TextPair
 
 DIMENSIONS = 256
-_EXACT = 1 << 13  # vectors up to which every one is compared
+EXACT = 1 << 13
+"""Vectors up to which every one is compared."""
 _NEAREST = 10
 _PART = 4096  # queries that faiss multiplies at a time: in parts as in one go, to the last digit
 _FEW = 20  # queries from which on it multiplies
@@ -62,7 +63,7 @@ class Rank(_Compared):
     def in_parts(self, pairs: Sequence[TextPair]) -> Iterator[list[float]]:
         """The place of each pair's caption among the distinct captions of ``pairs``."""
         places = {caption: place for place, caption in enumerate(dict.fromkeys(pair.caption for pair in pairs))}
-        captions = _index(self._embed(list(places)))
+        captions = index_of(self._embed(list(places)))
         for part in _parts(len(pairs)):
             own = np.array([places[pair.caption] for pair in pairs[part]], np.int64)
             hits = _search(captions, self._embed([pair.text for pair in pairs[part]])) == own[:, None]
@@ -75,7 +76,7 @@ class Neighbours(_Compared):
     def in_parts(self, pairs: Sequence[TextPair]) -> Iterator[list[float]]:
         """The greatest cosine with one of the ten nearest that stand before it; 0 if none of them does."""
         texts = self._embed([pair.text for pair in pairs])
-        index = _index(texts)
+        index = index_of(texts)
         for part in _parts(len(pairs)):
             found = []
             for place, row in enumerate(_search(index, texts[part]), part.start):
@@ -117,16 +118,26 @@ def _parts(count: int) -> Iterator[slice]:
         yield slice(start, count if start == starts[-1] else start + _PART)
 
 
-def _index(base: npt.NDArray[np.float32]) -> Any:
-    """What finds the nearest in ``base``.
+def library() -> Any:
+    """The module faiss.
 
-    Every vector is compared up to 8,192; beyond, those in the 8 nearest of some hundred cells, which misses few.
+    Raises:
+        MissingExtraError: it is not installed.
     """
     try:
         import faiss
     except ImportError as error:
         raise MissingExtraError("quality", "faiss") from error
-    if len(base) <= _EXACT:
+    return faiss
+
+
+def index_of(base: npt.NDArray[np.float32]) -> Any:
+    """What finds the nearest in ``base`` ``[N, 256]``.
+
+    Every vector is compared up to 8,192; beyond, those in the 8 nearest of some hundred cells, which misses few.
+    """
+    faiss = library()
+    if len(base) <= EXACT:
         index: Any = faiss.IndexFlatIP(DIMENSIONS)
     else:
         cells = int(len(base) ** 0.5)

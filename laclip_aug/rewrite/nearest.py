@@ -13,9 +13,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from laclip_aug.errors import MissingExtraError
 from laclip_aug.generation.backend import Job
-from laclip_aug.quality.neighbours import DIMENSIONS, Embedding
+from laclip_aug.quality.neighbours import DIMENSIONS, Embedding, library
 from laclip_aug.rewrite.examples import Pair
 from laclip_aug.rewrite.prompt import SHOTS, InContextPrompt, sha256_of, shown_caption
 
@@ -40,10 +39,7 @@ class NearestPrompt(InContextPrompt):
 
     def __init__(self, pairs: Mapping[str, Sequence[Pair]], chat: bool = False) -> None:
         super().__init__(pairs, variants=1, chat=chat)
-        try:
-            import faiss
-        except ImportError as error:
-            raise MissingExtraError("quality", "faiss") from error
+        faiss = library()
         self._pairs = {strategy: tuple(own) for strategy, own in pairs.items()}
         self._embed = Embedding()
         self._indices: dict[str, Any] = {}

@@ -18,7 +18,7 @@ from laclip_aug.cache.format import read_manifest
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cli import main
 from laclip_aug.errors import CacheMismatchError, ConfigurationError
-from laclip_aug.quality import leaders
+from laclip_aug.quality import leaders, neighbours
 from laclip_aug.quality.attributes import attributes
 from laclip_aug.quality.leaders import Leaders
 from laclip_aug.quality.neighbours import NGrams
@@ -121,7 +121,8 @@ def test_cells_find_what_an_exhaustive_search_finds(monkeypatch: pytest.MonkeyPa
     captions += [captions[i].capitalize() + "." for i in rng.integers(0, 600, 200)]
     exact = folds(captions)
     assert sum(leader is not None for leader in exact) >= 200
-    monkeypatch.setattr(leaders, "_EXACT", 50)
+    for module in (leaders, neighbours):
+        monkeypatch.setattr(module, "EXACT", 50)
     celled, found = Leaders(0.98), []
     for start in range(0, len(captions), 40):
         slab = captions[start : start + 40]

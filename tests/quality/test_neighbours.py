@@ -62,6 +62,6 @@ def test_many_texts_are_searched_in_cells(monkeypatch: pytest.MonkeyPatch) -> No
     pairs = [TextPair(f"{caption} {i}", f"{caption} {i}") for i in range(20) for caption in CAPTIONS]
     exact = create_signal("rank").measure(pairs)
     assert exact == [1] * len(pairs)
-    monkeypatch.setattr(neighbours, "_EXACT", 256)
+    monkeypatch.setattr(neighbours, "EXACT", 256)
     assert create_signal("rank").measure(pairs) == exact
     assert create_signal("rank").measure(pairs) == create_signal("rank").measure(pairs)
