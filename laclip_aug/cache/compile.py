@@ -25,9 +25,9 @@ from laclip_aug.cache.bar import Bar, Bars
 from laclip_aug.cache.dictionary import Dictionaries, trained
 from laclip_aug.cache.entry import crc32_of, pack
 from laclip_aug.cache.format import Manifest, Shard, TableEntry
-from laclip_aug.cache.keys import KEY_BYTES
+from laclip_aug.cache.keys import KEY_BYTES, part_of
 from laclip_aug.cache.shards import read_rewrites
-from laclip_aug.cache.table import ORIGIN_BYTES, Table, part_of, remove_unused, write_table
+from laclip_aug.cache.table import ORIGIN_BYTES, Table, remove_unused, write_table
 from laclip_aug.errors import CacheCorruptError
 from laclip_aug.exchange.files import TEMPORARY, disk_errors
 
@@ -177,8 +177,7 @@ def _dealt(
         with bar, ExitStack() as stack:
             files = [stack.enter_context(path.open("wb")) for path in paths]
             for key, value in bar.over(pairs):
-                bucket = int.from_bytes(key[:8], "big") * count >> 64
-                files[bucket].write(key + _LENGTH.pack(len(value)) + value)
+                files[part_of(key, count)].write(key + _LENGTH.pack(len(value)) + value)
     for path in paths:
         data, at, bucket_pairs = path.read_bytes(), 0, []
         while at < len(data):

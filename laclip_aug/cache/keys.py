@@ -44,6 +44,11 @@ def record_key(caption: str, image: str = "") -> bytes:
     return hashlib.blake2b(data, digest_size=KEY_BYTES, person=b"image").digest()  # never that of a caption
 
 
+def part_of(key: bytes, parts: int) -> int:
+    """Which of ``parts`` equal ranges of keys has ``key``, counted from 0."""
+    return int.from_bytes(key[:8], "big") * parts >> 64
+
+
 class KeySet:
     """A set of keys that grows to hundreds of millions: 16 bytes a key, up to twice that while two runs merge.
 

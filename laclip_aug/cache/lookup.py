@@ -21,8 +21,8 @@ from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rewrite, texts_of
 from laclip_aug.cache.dictionary import Dictionaries
 from laclip_aug.cache.entry import unpack
 from laclip_aug.cache.format import Manifest, TableEntry, read_manifest
-from laclip_aug.cache.keys import caption_key, record_key
-from laclip_aug.cache.table import Table, part_of
+from laclip_aug.cache.keys import caption_key, part_of, record_key
+from laclip_aug.cache.table import Table
 from laclip_aug.errors import (
     CacheCorruptError,
     CacheError,

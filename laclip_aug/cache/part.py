@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from laclip_aug.cache.keys import key_of
+from laclip_aug.cache.keys import key_of, part_of
 from laclip_aug.errors import ConfigurationError
 
 _WRITTEN = re.compile(r"(\d{1,9})/(\d{1,9})")
@@ -42,7 +42,7 @@ class Part:
 
     def has(self, normalised: str) -> bool:
         """Whether a caption, normalised already, is in this part."""
-        return int.from_bytes(key_of(normalised)[:8], "big") * self.count >> 64 == self.index
+        return part_of(key_of(normalised), self.count) == self.index
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"

@@ -35,7 +35,7 @@ from shlex import quote
 import zstandard
 
 from laclip_aug.cache.dictionary import Dictionaries, compressor, trained
-from laclip_aug.cache.keys import KEY_BYTES
+from laclip_aug.cache.keys import KEY_BYTES, part_of
 from laclip_aug.errors import CacheCorruptError
 from laclip_aug.exchange.files import disk_errors, write_new
 
@@ -49,11 +49,6 @@ _CHECK = struct.Struct("<I")
 _SPAN = struct.Struct("<QQ")
 _BUCKET = struct.Struct("<II")
 _OFFSETS_AT_A_TIME = 1 << 16
-
-
-def part_of(key: bytes, parts: int) -> int:
-    """Which of ``parts`` files has ``key``."""
-    return int.from_bytes(key[:8], "big") * parts >> 64
 
 
 def write_table(
@@ -243,7 +238,7 @@ def _write_at(file: int, data: bytes, place: int) -> None:
 
 
 def _bucket_of(key: bytes, buckets: int, part: int, parts: int) -> int:
-    return (int.from_bytes(key[:8], "big") * buckets * parts >> 64) - part * buckets
+    return part_of(key, buckets * parts) - part * buckets
 
 
 def _seed(origin: bytes, number: int) -> int:

@@ -14,10 +14,10 @@ from laclip_aug.cache import compile as compiling
 from laclip_aug.cache import dictionary as dictionaries
 from laclip_aug.cache.build import build_cache
 from laclip_aug.cache.format import read_manifest
-from laclip_aug.cache.keys import caption_key
+from laclip_aug.cache.keys import caption_key, part_of
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.repair import compile_cache, repair_cache
-from laclip_aug.cache.table import Table, part_of, write_table
+from laclip_aug.cache.table import Table, write_table
 from laclip_aug.cache.verify import verify_cache
 from laclip_aug.errors import CacheCorruptError, CacheError
 
