@@ -12,13 +12,13 @@ from laclip_aug.augmenter import CaptionAugmenter, Outcome, Rejection
 from laclip_aug.cache.browse import records
 from laclip_aug.cache.build_report import BuildReport
 from laclip_aug.cache.config import Config
-from laclip_aug.cache.encodable import encodable
 from laclip_aug.cache.folding import Folding, folded_config
 from laclip_aug.cache.format import INPUT_SOURCE
 from laclip_aug.cache.keys import normalise
 from laclip_aug.cache.part import Part
 from laclip_aug.cache.progress import Progress
-from laclip_aug.cache.writer import CacheWriter, storable
+from laclip_aug.cache.storable import encodable, storable
+from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.errors import CacheError, ConfigurationError
 from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.log import InputLog

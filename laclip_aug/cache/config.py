@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from laclip_aug.augmenter import CaptionAugmenter
-from laclip_aug.cache.encodable import encodable
+from laclip_aug.cache.storable import encodable
 from laclip_aug.errors import CacheMismatchError
 from laclip_aug.version import __version__
 

@@ -15,8 +15,8 @@ from laclip_aug.augmenter import Outcome
 from laclip_aug.cache.build import CHUNK, MAX_CAPTION_CHARS, Run
 from laclip_aug.cache.build_report import BuildReport
 from laclip_aug.cache.config import KEYED_BY, Config
-from laclip_aug.cache.encodable import encodable
 from laclip_aug.cache.keys import normalise
+from laclip_aug.cache.storable import encodable
 from laclip_aug.cache.versions import Versions
 from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.exchange.addresses import local_directory

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite, Told
-from laclip_aug.cache.encodable import is_encodable
+from laclip_aug.cache.storable import is_encodable
 
 _json = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps would make one each time
 

@@ -10,7 +10,7 @@ from laclip_aug.augmenter import Outcome
 from laclip_aug.cache.browse import records
 from laclip_aug.cache.format import MANIFEST
 from laclip_aug.cache.keys import KEY_BYTES, KeySet, record_key
-from laclip_aug.cache.writer import storable
+from laclip_aug.cache.storable import storable
 
 
 class Versions:

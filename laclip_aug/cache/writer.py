@@ -12,22 +12,22 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 from types import TracebackType
 from typing import Any
 
-from laclip_aug.augmenter import Outcome, Rejection, Rewrite
+from laclip_aug.augmenter import Outcome
 from laclip_aug.cache.bar import Bar, Bars
 from laclip_aug.cache.compile import BUCKETS, clear_tables, compile_lookup
 from laclip_aug.cache.config import Config, as_json, check_keyed, check_same, run_of
-from laclip_aug.cache.encodable import encodable, is_encodable
 from laclip_aug.cache.format import MANIFEST, Manifest, read_manifest
 from laclip_aug.cache.journal import Journal, Scan, read_journal
-from laclip_aug.cache.keys import KeySet, caption_key, normalise, record_key
+from laclip_aug.cache.keys import KeySet, caption_key, record_key
 from laclip_aug.cache.lock import LOCK, writer_lock
 from laclip_aug.cache.shards import read_keys, shard_name, write_shard
+from laclip_aug.cache.storable import is_encodable
 from laclip_aug.errors import CacheCorruptError, CacheError, CacheFormatError
 from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.files import TEMPORARY, disk_errors
@@ -258,35 +258,3 @@ def origin_of(manifest: Manifest, run: int) -> dict[str, Any]:
     """What a journal or a shard tells of the run at place ``run`` of ``manifest.runs``."""
     about = dict(manifest.runs[run])
     return {"config": asdict(manifest.configs[about.pop("config")]), "run": about}
-
-
-def storable(record: Outcome) -> Outcome:
-    """``record`` with each text that no cache may hold turned into a named rejection.
-
-    ``empty``: nothing but white space; ``unchanged``: says what the caption says; ``nul``: has a NUL character;
-    ``not-unicode``: has a lone surrogate, which no UTF-8 file can hold. Sources and reasons have theirs escaped.
-    """
-    kept: list[Rewrite] = []
-    refused = [
-        replace(r, source=encodable(r.source), reason=encodable(r.reason), text=encodable(r.text))
-        for r in record.rejections
-    ]
-    for rewrite in record.rewrites:
-        source = encodable(rewrite.source)
-        if reason := _unfit(rewrite.text, record.caption):
-            refused.append(Rejection(source, reason, encodable(rewrite.text), told=rewrite.told))
-        else:
-            kept.append(rewrite if source == rewrite.source else replace(rewrite, source=source))
-    refused.sort(key=lambda r: r.place is not None)  # what a gate refused stands last, in its order
-    return replace(record, rewrites=tuple(kept), rejections=tuple(refused))
-
-
-def _unfit(text: str, caption: str) -> str | None:
-    plain = normalise(text)
-    if not plain:
-        return "empty"
-    if plain == caption:
-        return "unchanged"
-    if "\0" in text:
-        return "nul"
-    return "not-unicode" if encodable(text) != text else None

@@ -24,8 +24,9 @@ from laclip_aug.cache.part import Part
 from laclip_aug.cache.record import decode, encode
 from laclip_aug.cache.repair import repair_cache
 from laclip_aug.cache.shards import read_shard, salvage, write_shard
+from laclip_aug.cache.storable import storable
 from laclip_aug.cache.verify import verify_cache
-from laclip_aug.cache.writer import CacheWriter, storable
+from laclip_aug.cache.writer import CacheWriter
 from laclip_aug.cli import main
 from laclip_aug.generation.backend import Completion, Job
 from laclip_aug.generation.scripted import ScriptedBackend
