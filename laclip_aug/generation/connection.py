@@ -34,7 +34,7 @@ class ConnectionBroken(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A server's answer. ``head`` holds the status line and the header lines."""
 
     status: int
@@ -62,9 +62,9 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._read = memoryview(bytearray(_READ_BYTES))  # a view: TLS fills it in slices
         self._data = bytearray()
-        self._waiting: asyncio.Future[Answer] | None = None
+        self._waiting: asyncio.Future[Response] | None = None
 
-    async def post(self, path: str, headers: str, body: bytes, timeout: float) -> Answer:
+    async def post(self, path: str, headers: str, body: bytes, timeout: float) -> Response:
         """The answer to one request. ``headers`` are whole lines.
 
         Raises:
@@ -85,7 +85,7 @@ class Connection(asyncio.BufferedProtocol):
                 raise
         return await self._exchange(request, timeout)
 
-    async def _exchange(self, request: bytes, timeout: float) -> Answer:
+    async def _exchange(self, request: bytes, timeout: float) -> Response:
         loop = asyncio.get_running_loop()
         if self._transport is None or self._transport.is_closing():
             opening = loop.create_connection(lambda: self, self._host, self._port, ssl=self._trusted)
@@ -93,7 +93,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is None:
             raise ConnectionBroken("the connection was closed at once")
         self._data.clear()
-        answer: asyncio.Future[Answer] = loop.create_future()
+        answer: asyncio.Future[Response] = loop.create_future()
         self._waiting = answer
         self._transport.write(request)
         timer = loop.call_later(timeout, self._late, answer, timeout)
@@ -134,15 +134,15 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._break(str(exc) if exc else "the server closed the connection")
 
-    def _late(self, answer: asyncio.Future[Answer], timeout: float) -> None:
+    def _late(self, answer: asyncio.Future[Response], timeout: float) -> None:
         if not answer.done():
             answer.set_exception(TimeoutError(f"no answer within {timeout:g} s"))
             self.close()
 
-    def _settle(self, answer: Answer) -> None:
+    def _settle(self, answer: Response) -> None:
         if encoded := _ENCODED.search(answer.head):
             try:
-                answer = Answer(answer.status, answer.head, _decoded(answer.body, encoded[1].strip().lower()))
+                answer = Response(answer.status, answer.head, _decoded(answer.body, encoded[1].strip().lower()))
             except (ValueError, zlib.error) as error:
                 self._break(f"the answer cannot be unpacked ({error}); have the server, or its proxy, not compress it")
                 return
@@ -157,7 +157,7 @@ class Connection(asyncio.BufferedProtocol):
             self._waiting.set_exception(ConnectionBroken(why, unread=not self._data))
         self.close()
 
-    def _whole(self, ended: bool) -> Answer | None:
+    def _whole(self, ended: bool) -> Response | None:
         """The answer, once all of it is there; ``ended`` if no more will come."""
         while True:
             end = self._data.find(b"\r\n\r\n")
@@ -174,17 +174,17 @@ class Connection(asyncio.BufferedProtocol):
         code, start = int(status[2]), end + 4
         if length := _LENGTH.search(head):
             stop = start + int(length[1])
-            return Answer(code, head, bytes(self._data[start:stop])) if len(self._data) >= stop else None
+            return Response(code, head, bytes(self._data[start:stop])) if len(self._data) >= stop else None
         if _CHUNKED.search(head):
             try:
                 body = _unchunked(self._data, start, ended)
             except ValueError:
                 self._break("the answer's chunks have no sizes; have the server, or its proxy, send it whole")
                 return None
-            return None if body is None else Answer(code, head, body)
+            return None if body is None else Response(code, head, body)
         if code in (204, 304):
-            return Answer(code, head, b"")
-        return Answer(code, head, bytes(self._data[start:])) if ended else None
+            return Response(code, head, b"")
+        return Response(code, head, bytes(self._data[start:])) if ended else None
 
 
 def _unchunked(data: bytearray, at: int, ended: bool) -> bytes | None:

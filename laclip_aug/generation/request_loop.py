@@ -175,7 +175,7 @@ class RequestLoop:
         self, jobs: list[Job], retries: int, home: str, connections: dict[str, Connection]
     ) -> list[Completion]:
         """The completions of one request: at least one, at most those of ``jobs``."""
-        if len(jobs) > 1 and "n" in self._requests.dropped:
+        if "n" in self._requests.dropped:
             jobs = jobs[:1]
         problem, attempt = "", 0
         while True:
@@ -206,7 +206,7 @@ class RequestLoop:
                 elif refused := self._refused(base, path, body, code, data):
                     return [Completion(job, refused, "error", 0) for job in jobs]
                 else:
-                    if len(jobs) > 1 and "n" in self._requests.dropped:
+                    if "n" in self._requests.dropped:
                         jobs = jobs[:1]
                     continue  # without what it refused
             if attempt == retries:
