@@ -23,7 +23,7 @@ from laclip_aug.cache.format import Counts, Manifest
 from laclip_aug.cache.keys import caption_key
 from laclip_aug.cache.lock import writer_lock
 from laclip_aug.cache.shards import read_captions, read_keys, read_shard, write_shard
-from laclip_aug.cache.writer import next_shard, open_manifest, origin_of
+from laclip_aug.cache.writer import next_shard, open_manifest, origin_of_run
 from laclip_aug.errors import CacheMismatchError, ConfigurationError
 from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.images import ImagePlace
@@ -124,7 +124,7 @@ def filter_cache(
                 stored = [record for _, record in read_shard(directory, shard)]
                 made = regated(stored, gate, _wanted(source, shard), _look(images), bar.share(shard.rows))
                 with next_shard(out, target) as index:
-                    written = write_shard(out, index, made, [origin_of(target, run) for run in shard.made_by])
+                    written = write_shard(out, index, made, [origin_of_run(target, run) for run in shard.made_by])
                     target.shards.append(replace(written, made_by=shard.made_by))
         compile_lookup(out, target, bars=bars)
         target.unfinished = source.unfinished

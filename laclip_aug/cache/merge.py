@@ -29,7 +29,7 @@ from laclip_aug.cache.keys import KeySet
 from laclip_aug.cache.lock import writer_lock
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.shards import read_keys, read_shard, shard_name, write_shard
-from laclip_aug.cache.writer import journal_path, next_shard, open_manifest, origin_of, run_number
+from laclip_aug.cache.writer import journal_path, next_shard, open_manifest, origin_of_run, run_number
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.exchange.addresses import local_directory
 from laclip_aug.exchange.files import TEMPORARY, disk_errors
@@ -205,7 +205,7 @@ def _finished(place: Path) -> Manifest:
 
 def _take(place: Path, source: Manifest, shard: Shard, fresh: list[bool], out: Path, target: Manifest) -> None:
     """Make the new rows of ``shard`` the next shard of ``target``."""
-    origins = [origin_of(source, run) for run in shard.made_by]
+    origins = [origin_of_run(source, run) for run in shard.made_by]
     with next_shard(out, target) as index:
         if all(fresh):
             with disk_errors(out):

@@ -254,7 +254,7 @@ def run_number(manifest: Manifest, origin: dict[str, Any]) -> int:
     return manifest.runs.index(run)
 
 
-def origin_of(manifest: Manifest, run: int) -> dict[str, Any]:
+def origin_of_run(manifest: Manifest, run: int) -> dict[str, Any]:
     """What a journal or a shard tells of the run at place ``run`` of ``manifest.runs``."""
     about = dict(manifest.runs[run])
     return {"config": asdict(manifest.configs[about.pop("config")]), "run": about}
