@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import wraps
 from itertools import chain, islice, zip_longest
 from typing import Any
@@ -90,9 +90,9 @@ class TextAugmentation:
         refuse_file(args.model)
         if self.sampler is not None:
             refuse_batches(args)
-        if self.sampler is not None and self.multi_text:
-            refuse_losses(args, self.sampler.num_texts)
-            self._loss_for(args, None)  # its constructor names combinations of loss options that have no meaning
+            if self.multi_text:
+                refuse_losses(args, self.sampler.num_texts)
+                self._loss_for(args, None)  # its constructor names combinations of loss options that have no meaning
         ours = self.options.as_namespace() | {f"text_aug_{name}": value for name, value in self._origin.items()}
         self._changed = provenance.differences(provenance.noted(args), ours)
         vars(args).update(ours)
@@ -132,7 +132,7 @@ class TextAugmentation:
             shared, counts = SharedEpoch(given["epoch"]), DrawCounts(self.sampler.strategies, args.workers)
             wants_pairs = self.options.linked or self.sampler.changes_texts
             handover = pair(dataset_fn, given, bool(self.options.linked)) if wants_pairs else None
-            linked = self._linked(args)
+            linked = Linked(self.options.linked, self.options.seed, args.workers) if self.options.linked else None
             augmenting = AugmentingTokenizer(given["tokenizer"], self.sampler, shared, counts, handover, linked)
             given["tokenizer"] = augmenting
             info = dataset_fn(*call.args, **call.kwargs)
@@ -209,19 +209,16 @@ class TextAugmentation:
             **distributed,
         )
 
-    def _linked(self, args: Namespace) -> Linked | None:
-        return Linked(self.options.linked, self.options.seed, args.workers) if self.options.linked else None
-
     def _look_into_cache(self, tokenizer: AugmentingTokenizer, loader: Any, args: Namespace) -> None:
         """Check that each cache covers the training data, and let the tokenizer learn the words of both."""
         if not self.options.caches:  # a table's captions are at hand, and hold the words of what is made of them
             tokenizer.learn(map(str, getattr(getattr(loader, "dataset", None), "captions", None) or ()))
             return
-        caches = tokenizer.sampler.caches
+        caches: list[tuple[Any, list[str]]] = tokenizer.sampler.caches
         captions = coverage.training_captions(getattr(loader, "dataset", None), args, self.options.seed)
         if args.rank == 0 or self.options.on_miss == "error":  # each process stops by itself; none is left waiting
             coverage.check_caches(caches, captions, args, self.options)
-        in_turns = chain.from_iterable(zip_longest(*(_texts(cache) for cache, _ in caches), fillvalue=""))
+        in_turns = chain.from_iterable(zip_longest(*(cache.texts() for cache, _ in caches), fillvalue=""))
         tokenizer.learn(chain(islice(captions, coverage.SAMPLE_SIZE), in_turns))
 
     def _follow_epochs(
@@ -265,8 +262,3 @@ class TextAugmentation:
         info.set_epoch = follow
         info.dataloader = TrainingLoader(info.dataloader, note, report, variable)
         return info
-
-
-def _texts(lookup: Any) -> Iterable[str]:
-    texts: Iterable[str] = lookup.texts()
-    return texts
