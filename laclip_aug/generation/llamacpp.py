@@ -106,9 +106,9 @@ class NativeModel:
         if self.adapter is None or self.weights:
             return
         _Log.errors.clear()
-        self._lora = self.lib.llama_adapter_lora_init(self.pointer, os.fsencode(self.adapter.path))
-        adapters = (self.lib.llama_adapter_lora_p_ctypes * 1)(self._lora)
-        if not self._lora or self.lib.llama_set_adapters_lora(context, adapters, 1, (ctypes.c_float * 1)(1.0)):
+        lora = self.lib.llama_adapter_lora_init(self.pointer, os.fsencode(self.adapter.path))
+        adapters = (self.lib.llama_adapter_lora_p_ctypes * 1)(lora)
+        if not lora or self.lib.llama_set_adapters_lora(context, adapters, 1, (ctypes.c_float * 1)(1.0)):
             raise ModelError(
                 f"{self.adapter.name} is no adapter for {self.file.name} ({'; '.join(_Log.errors) or 'no reason'}); "
                 "name the model that it was trained on, or --adapter none"
