@@ -200,6 +200,7 @@ class Run:
         return self.report
 
     def close(self) -> None:
+        """Show the last state, and end the bar."""
         self._show(force=True)
         self.progress.close()
 

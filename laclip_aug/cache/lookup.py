@@ -183,6 +183,8 @@ class CachedAugmenter(CaptionAugmenter):
 
     Raises:
         CacheFormatError, CacheCorruptError: as :class:`CaptionCache`.
+        ConfigurationError: no cache is named, or it is keyed by images.
+        UnknownNameError: ``on_miss`` is none of these.
     """
 
     name = "cached"
@@ -212,7 +214,11 @@ class CachedAugmenter(CaptionAugmenter):
         return texts_of(self.outcomes(captions, n, seed), captions, n, self.sources)
 
     def outcomes(self, captions: Iterable[str], n: int, seed: int) -> Iterator[Outcome]:
-        """One outcome per caption with the stored texts of the first ``n`` places in the cycle of sources."""
+        """One outcome per caption with the stored texts of the first ``n`` places in the cycle of sources.
+
+        Raises:
+            CacheMissError: as :meth:`augment`.
+        """
         for caption in captions:
             rewrites = self.cache.get(caption)
             if rewrites is None and self.on_miss == "error":
@@ -233,10 +239,12 @@ class CachedAugmenter(CaptionAugmenter):
         return self.cache.fingerprint()
 
     def describe(self) -> dict[str, Any]:
+        """The cache's own description, as ``origin``."""
         return {**super().describe(), "origin": self.cache.manifest.config.describe}
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """``--from-cache`` and ``--on-miss``."""
         group = parser.add_argument_group("cached augmenter")
         group.add_argument("--from-cache", dest="cache", metavar="DIR", help="the cache to take texts from")
         group.add_argument("--on-miss", choices=("error", "original"), default="error", help="for unknown captions")

@@ -75,6 +75,9 @@ class DataSet:
         spec: its description.
         home: what relative paths in it are relative to.
         root: where a library keeps its data.
+
+    Raises:
+        UnknownNameError: its metric is none of ``METRICS``.
     """
 
     def __init__(self, spec: DataSpec, home: Path = Path(), root: Path | None = None) -> None:

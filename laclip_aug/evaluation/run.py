@@ -56,6 +56,7 @@ class Evaluation:
         return Result(protocol.name, protocol.version, about, metrics, counts, left_out, seed, settings)
 
     def zero_shot(self, protocol: ZeroShot, data: DataSet) -> Found:
+        """What :meth:`run` is made of, for zero-shot classification."""
         part = data.labelled("zero-shot")
         templates = part.images.templates if protocol.templates == "own" else protocol.templates
         if not templates:
@@ -70,6 +71,7 @@ class Evaluation:
         return zero_shot(vectors, labels, classifier), counts, left_out, part.images.fingerprint
 
     def few_shot(self, protocol: FewShot, data: DataSet) -> Found:
+        """What :meth:`run` is made of, for few-shot classification."""
         ((train, train_labels), (test, test_labels)), counts, left_out, images = self._splits(data, "train", "test")
         found = few_shot(
             train, train_labels, test, test_labels,
@@ -78,12 +80,14 @@ class Evaluation:
         return found, counts, left_out, images
 
     def linear_probe(self, protocol: LinearProbe, data: DataSet) -> Found:
+        """What :meth:`run` is made of, for a linear probe."""
         (train, val, test), counts, left_out, images = self._splits(data, "train", "val", "test")
         mean = data.spec.metric == "mean-per-class"
         found = linear_probe(train, val, test, protocol, mean, self.model.device)
         return found, counts, left_out, images
 
     def retrieval(self, protocol: Retrieval, data: DataSet) -> Found:
+        """What :meth:`run` is made of, for retrieval of images and captions."""
         images, chosen = data.images("test")
         found = captioned(images.only(chosen.tolist()), data.captions, data.folders("test"))
         features = self.store.images(self.model, found.images)
@@ -101,6 +105,7 @@ class Evaluation:
         )
 
     def composition(self, protocol: Composition, data: DataSet) -> Found:
+        """What :meth:`run` is made of, for captions against hard negatives."""
         if not data.negatives:
             raise ConfigurationError(f"{data.spec.name} names no file of hard negatives; give it with --negatives")
         images, chosen = data.images("test")

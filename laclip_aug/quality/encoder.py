@@ -73,6 +73,7 @@ class Encoding(Signal):
         self._encoder = _encoder(model)
 
     def measure(self, pairs: Sequence[TextPair]) -> list[float]:
+        """The number of each pair, by :meth:`compare`."""
         found: list[float] = []
         for start in range(0, len(pairs), _CAPTIONS // 2):
             slab = pairs[start : start + _CAPTIONS // 2]

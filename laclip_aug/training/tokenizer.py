@@ -30,9 +30,11 @@ class SharedEpoch:
         self._value = shared(torch.tensor(epoch, dtype=torch.int64))
 
     def set(self, epoch: int) -> None:
+        """Draw for ``epoch``, counted from 0, from the next sample on that a worker reads."""
         self._value.fill_(epoch)
 
     def get(self) -> int:
+        """The epoch, counted from 0."""
         return int(self._value.item())
 
 

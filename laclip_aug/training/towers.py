@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
+    """``model`` without DistributedDataParallel around it."""
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
 
 
@@ -26,6 +27,7 @@ def text_tower(model: nn.Module) -> Any:
 
 
 def wrapper_fault(model: nn.Module) -> str:
+    """Why what is around or inside the model forbids trimming; empty if nothing does."""
     for module in model.modules():
         if isinstance(module, torch.jit.ScriptModule):
             return "the model is compiled by torchscript"
