@@ -24,7 +24,11 @@ def add_import_arguments(importing: argparse.ArgumentParser) -> None:
     )
     form = importing.add_argument_group("form of the input (one of these)")
     form.add_argument(
-        "--rewrite-key", action="append", default=[], metavar="KEY", help="column of rewrites (default: rewrites)"
+        "--rewrite-key",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="column of rewrites (default: rewrites): a text, a list, or an object {SOURCE: TEXT or list}",
     )
     form.add_argument(
         "--group-key",

@@ -12,11 +12,12 @@ from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.errors import ConfigurationError
 from laclip_aug.exchange.joins import joined
 from laclip_aug.exchange.log import InputLog
-from laclip_aug.exchange.objects import jsonl_rows
 from laclip_aug.exchange.places import kind_of
 from laclip_aug.exchange.readers import CAPTION_KEYS, MISSING, InputOptions, chooser, table_rows
 from laclip_aug.exchange.tars import tar_rows
 from laclip_aug.seeding import derive
+
+_OBJECTS = 'Write {"text": TEXT}, {"source": SOURCE, "text": TEXT} or {SOURCE: TEXT} for such an object'
 
 
 def columns(
@@ -30,7 +31,8 @@ def columns(
     """Rows with a caption in one column and a rewrite (or a list of them) in others: ``{raw, synthetic, fused}``.
 
     Args:
-        rewrite_keys: column -> source. A list may hold texts or ``{"source", "text"}`` objects, as ``export`` writes.
+        rewrite_keys: column -> source. A list may hold texts or ``{"source", "text"}`` objects, as ``export`` writes;
+            ``{SOURCE: TEXT}`` names its sources itself, with a list of texts for each too.
         image_key: column of the images' keys; texts are the image's then, whether its caption is missing or not.
     """
     keys = [caption_keys, *([key] for key in rewrite_keys), *([[image_key]] if image_key else [])]
@@ -48,7 +50,7 @@ def columns(
         if not isinstance(caption, str):
             log.reject("not-text", place)
             continue
-        rewrites, rejections = _texts(cells, list(rewrite_keys.values()))
+        rewrites, rejections = _texts(cells, list(rewrite_keys.values()), place, log)
         yield Outcome(caption, tuple(rewrites), tuple(rejections), image=image)
 
 
@@ -83,21 +85,46 @@ def joined_columns(
     texts = (row for file in files for row in _table(file, wanted, log, options))
     sources = list(rewrite_keys.values())
     for caption, cells in joined(captions, texts, log):
-        rewrites, rejections = _texts(cells, sources)
+        rewrites, rejections = _texts(cells, sources, log.place, log)
         yield Outcome(caption, tuple(rewrites), tuple(rejections))
 
 
-def _texts(cells: Iterable[Any], sources: Iterable[str]) -> tuple[list[Rewrite], list[Rejection]]:
-    """The texts in the cells of a row, one of each source or a list."""
+def _texts(
+    cells: Iterable[Any], sources: Iterable[str], place: str, log: InputLog
+) -> tuple[list[Rewrite], list[Rejection]]:
+    """The texts in the cells of a row: of each source one, a list, or what names its sources itself."""
     rewrites, rejections = [], []
-    for cell, source in zip(cells, sources, strict=True):
-        for item in cell if isinstance(cell, list) else [cell]:
-            text = item.get("text") if isinstance(item, dict) else item
+    for cell, column in zip(cells, sources, strict=True):
+        for source, text in _named(cell, column):
             if isinstance(text, str):
-                rewrites.append(Rewrite(str(item.get("source", source)) if isinstance(item, dict) else source, text))
+                rewrites.append(Rewrite(source, text))
             else:
                 rejections.append(Rejection(source, "missing" if text is None else "not-text"))
+            if isinstance(text, dict):
+                log.reject("not-text", place, _OBJECTS)
     return rewrites, rejections
+
+
+def _named(cell: Any, source: str) -> Iterator[tuple[str, Any]]:
+    """(source, text) of each text in a cell: its own of ``{"source", "text"}`` and of ``{SOURCE: TEXT}``.
+
+    In a list, an object of several members without ``text`` says more of one text, but not which it is.
+    """
+    if isinstance(cell, list):
+        for item in cell:
+            there = {key: value for key, value in item.items() if value is not None} if isinstance(item, dict) else {}
+            if len(there) > 1 and "text" not in there:
+                yield source, item
+            else:
+                yield from _named(there or (None if isinstance(item, dict) else item), source)
+    elif isinstance(cell, dict) and "text" in cell:
+        named = cell.get("source")
+        yield from _named(cell["text"], source if named is None else str(named))
+    elif isinstance(cell, dict) and cell and "source" not in cell:
+        for name, value in cell.items():
+            yield from _named(value, str(name))
+    else:
+        yield source, None if isinstance(cell, dict) else cell
 
 
 def lists(file: str, key: str, source: str, log: InputLog, options: InputOptions) -> Iterator[Outcome]:
@@ -160,18 +187,16 @@ def _each_with_the_others(texts: Sequence[str], source: str) -> Iterator[Outcome
 
 
 def named_sources(files: Iterable[str]) -> list[str]:
-    """The sources that the rows of exported JSONL files name, in the order of their first mention."""
+    """The sources that the rows of JSONL and Parquet files name under ``rewrites``, in the order of first mention."""
     found: dict[str, None] = {}
 
     def choose(there: Sequence[str]) -> Sequence[str]:
         return ["rewrites"] if "rewrites" in there else []  # a file without them names none
 
     for file in files:
-        for _, (rewrites, *_) in ((place, [*values, None]) for place, values in jsonl_rows(file, choose, InputLog())):
-            for item in rewrites if isinstance(rewrites, list) else []:
-                if isinstance(item, dict) and "source" in item:
-                    found.setdefault(str(item["source"]))
-    return list(found)
+        for _, values in table_rows(file, kind_of(file), choose, InputLog(), InputOptions()):
+            found.update((source, None) for cell in values for source, _ in _named(cell, ""))
+    return [source for source in found if source]
 
 
 def _table(

@@ -128,7 +128,8 @@ def _plan(form: ImportForm, files: list[str]) -> tuple[str, list[str]]:
         return "columns", sources or list(form.rewrite_keys)
     if not sources and not form.image_key and all(is_export(file) for file in files):
         return "export", sources_of(files)
-    sources = sources or (forms.named_sources(files) if all(kind_of(file) == "jsonl" for file in files) else [])
+    if not sources and all(kind_of(file) in ("jsonl", "parquet") for file in files):
+        sources = forms.named_sources(files)
     if not sources:
         raise ConfigurationError("nothing names what made these texts; give --source NAME, or --rewrite-key COLUMN")
     return "columns", sources

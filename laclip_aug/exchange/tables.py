@@ -104,7 +104,9 @@ def _values(column: Any) -> list[Any]:
 
 
 def _decoded(value: Any) -> Any:
-    """``value`` with bytes that are UTF-8 as text, in lists and structures too."""
+    """``value`` with bytes that are UTF-8 as text, in lists and structures too; a pair of a map as a structure."""
+    if isinstance(value, tuple):
+        value = dict([value])
     if isinstance(value, list):
         return [_decoded(item) for item in value]
     if isinstance(value, dict):

@@ -78,6 +78,73 @@ def test_texts_that_json_leaves_out_are_missing_and_the_others_of_their_row_are_
     assert report.cache.rejections == {"missing": 5}  # two texts of the bird, one of dog, kite and cat
 
 
+def written(path, rows):
+    """``rows`` in a file of the kind that its name says."""
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+        return path
+    return jsonl(path, *rows)
+
+
+@pytest.mark.parametrize("name", ["in.jsonl", "in.parquet"])
+@pytest.mark.parametrize("form", [ImportForm(), ImportForm(rewrite_keys=("rewrites",)), ImportForm(image_key="uid")])
+def test_an_object_of_texts_names_their_sources(tmp_path, name, form):
+    rows = [{"caption": "a dog", "rewrites": {"gpt": "the dog", "bard": "one dog"}}]
+    rows += [{"caption": "a cat", "rewrites": {"bard": "the cat"}}]
+    source = written(tmp_path / name, [{"uid": f"u{i}", **row} for i, row in enumerate(rows)])
+    report = import_cache(source, tmp_path / "cache", form)
+    found = {record.caption: set(record.rewrites) for record in records(tmp_path / "cache")}
+    assert found == {
+        "a dog": {Rewrite("gpt", "the dog"), Rewrite("bard", "one dog")},
+        "a cat": {Rewrite("bard", "the cat")},
+    }
+    assert {"gpt", "bard"} <= set(CaptionCache(tmp_path / "cache").sources) and not report.input.rejections
+    # Arrow gives each object all members, and a text that is null is missing, as it is in a column of its own
+    assert report.cache.rejections == ({"missing": 1} if name == "in.parquet" else {})
+
+
+@pytest.mark.parametrize("name", ["in.jsonl", "in.parquet"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        {"gpt": ["the dog", "one dog"], "bard": ["dog on grass"]},
+        [{"gpt": ["the dog", "one dog"]}, {"bard": "dog on grass"}],
+        [{"source": "gpt", "text": ["the dog", "one dog"]}, {"source": "bard", "text": ["dog on grass"]}],
+    ],
+)
+def test_lists_of_texts_under_the_names_of_their_sources(tmp_path, name, cell):
+    if name == "in.parquet" and cell == [{"gpt": ["the dog", "one dog"]}, {"bard": "dog on grass"}]:
+        cell = [{"gpt": ["the dog", "one dog"]}, {"bard": ["dog on grass"]}]  # Arrow's members have one type each
+    import_cache(
+        written(tmp_path / name, [{"caption": "a dog", "llm": cell}]), tmp_path / "cache", ImportForm(("llm",))
+    )
+    assert CaptionCache(tmp_path / "cache").get("a dog") == (
+        Rewrite("gpt", "the dog"), Rewrite("gpt", "one dog"), Rewrite("bard", "dog on grass")
+    )  # fmt: skip
+
+
+def test_a_map_of_arrow_names_sources(tmp_path):
+    cells = pa.array([[("gpt", "the dog"), ("bard", "one dog")], []], pa.map_(pa.string(), pa.string()))
+    pq.write_table(pa.table({"caption": ["a dog", "a cat"], "rewrites": cells}), tmp_path / "in.parquet")
+    import_cache(tmp_path / "in.parquet", tmp_path / "cache", ImportForm())
+    assert {record.caption: record.rewrites for record in records(tmp_path / "cache")} == {
+        "a dog": (Rewrite("gpt", "the dog"), Rewrite("bard", "one dog")), "a cat": ()
+    }  # fmt: skip
+
+
+def test_an_object_that_says_more_of_a_text_is_told_how_to_be_written(tmp_path):
+    """Of a list of such objects nothing says which member is the text: none is taken."""
+    rows = [{"caption": "a dog", "llm": [{"rewrite": "the dog runs", "model": "gpt 4 turbo"}]}]
+    rows += [{"caption": "a cat", "llm": [{"text": "the cat sits", "source": None, "score": 0.5}]}]
+    source = jsonl(tmp_path / "in.jsonl", *rows)
+    report = import_cache(source, tmp_path / "cache", ImportForm(("llm",)))
+    assert CaptionCache(tmp_path / "cache").get("a dog") == ()
+    assert CaptionCache(tmp_path / "cache").get("a cat") == (Rewrite("llm", "the cat sits"),)
+    assert report.cache.rejections == {"not-text": 1}
+    said = "\n".join(report.lines())
+    assert f'not-text: 1, for example {source}: line 1. Write {{"text": TEXT}}' in said and "{SOURCE: TEXT}" in said
+
+
 def test_groups_of_several_captions_per_image(tmp_path):
     source = tmp_path / "in.tsv"
     source.write_text(
