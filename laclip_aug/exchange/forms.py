@@ -10,6 +10,7 @@ from typing import Any
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.errors import ConfigurationError
+from laclip_aug.exchange.cells import unfolded
 from laclip_aug.exchange.joins import joined
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import kind_of
@@ -32,7 +33,7 @@ def columns(
 
     Args:
         rewrite_keys: column -> source. A list may hold texts or ``{"source", "text"}`` objects, as ``export`` writes;
-            ``{SOURCE: TEXT}`` names its sources itself, with a list of texts for each too.
+            ``{SOURCE: TEXT}`` names its sources itself, with a list of texts for each too. A CSV has these as text.
         image_key: column of the images' keys; texts are the image's then, whether its caption is missing or not.
     """
     keys = [caption_keys, *([key] for key in rewrite_keys), *([[image_key]] if image_key else [])]
@@ -95,7 +96,7 @@ def _texts(
     """The texts in the cells of a row: of each source one, a list, or what names its sources itself."""
     rewrites, rejections = [], []
     for cell, column in zip(cells, sources, strict=True):
-        for source, text in _named(cell, column):
+        for source, text in _named(unfolded(cell), column):
             if isinstance(text, str):
                 rewrites.append(Rewrite(source, text))
             else:
@@ -129,7 +130,8 @@ def _named(cell: Any, source: str) -> Iterator[tuple[str, Any]]:
 
 def lists(file: str, key: str, source: str, log: InputLog, options: InputOptions) -> Iterator[Outcome]:
     """Rows with all captions of an image in one list, as in COCO: each is a caption, and the others its rewrites."""
-    for place, (texts,) in _table(file, [[key]], log, options):
+    for place, (cell,) in _table(file, [[key]], log, options):
+        texts = unfolded(cell)
         if not (isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts)):
             log.reject("missing" if texts is None else "not-text", place)
             continue
@@ -195,7 +197,7 @@ def named_sources(files: Iterable[str]) -> list[str]:
 
     for file in files:
         for _, values in table_rows(file, kind_of(file), choose, InputLog(), InputOptions()):
-            found.update((source, None) for cell in values for source, _ in _named(cell, ""))
+            found.update((source, None) for cell in values for source, _ in _named(unfolded(cell), ""))
     return [source for source in found if source]
 
 

@@ -5,6 +5,7 @@ import json
 import subprocess
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -143,6 +144,49 @@ def test_an_object_that_says_more_of_a_text_is_told_how_to_be_written(tmp_path):
     assert report.cache.rejections == {"not-text": 1}
     said = "\n".join(report.lines())
     assert f'not-text: 1, for example {source}: line 1. Write {{"text": TEXT}}' in said and "{SOURCE: TEXT}" in said
+
+
+TEXTS = ["the dog's ball", 'a "big" dog, running', "one dog \u732b"]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        json.dumps(TEXTS),
+        json.dumps([{"source": "llm", "text": text} for text in TEXTS]),
+        json.dumps({"llm": TEXTS}),
+        str(TEXTS),  # as pandas and datasets write a list
+        str({"llm": TEXTS}),
+        str(np.array(TEXTS)),  # as pandas writes what it read from Parquet
+        str(np.array(TEXTS, dtype=object)),
+    ],
+)
+def test_a_cell_of_a_csv_with_a_list_holds_several_texts(tmp_path, cell):
+    table = pd.DataFrame({"caption": ["a dog", "[sic] a cat", "a cow"], "llm": [cell, "[the] cat", "[]"]})
+    table.to_csv(tmp_path / "in.csv", index=False)
+    report = import_cache(tmp_path / "in.csv", tmp_path / "cache", ImportForm(("llm",)))
+    cache = CaptionCache(tmp_path / "cache")
+    assert cache.get("a dog") == tuple(Rewrite("llm", text) for text in TEXTS)
+    assert cache.get("[sic] a cat") == (Rewrite("llm", "[the] cat"),) and cache.get("a cow") == ()
+    assert report.cache.rejections == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[photo] a dog [beach]", '["Dog" by a painter]', "[1, 2]", "['a dog', 1]", "['a dog", "{a dog}", "[a] ['dog']"],
+)
+def test_a_text_in_brackets_is_no_list(tmp_path, text):
+    pd.DataFrame({"caption": ["a dog"], "llm": [text]}).to_csv(tmp_path / "in.csv", index=False)
+    import_cache(tmp_path / "in.csv", tmp_path / "cache", ImportForm(("llm",)))
+    (record,) = records(tmp_path / "cache")
+    assert [*record.rewrites, *record.rejections][0].text == text
+
+
+def test_a_list_of_captions_in_a_csv(tmp_path):
+    pd.DataFrame({"captions": [["a dog", "the dog"], ["a cat"]]}).to_csv(tmp_path / "in.csv", index=False)
+    report = import_cache(tmp_path / "in.csv", tmp_path / "cache", ImportForm(list_key="captions"))
+    assert CaptionCache(tmp_path / "cache").get("the dog") == (Rewrite("human", "a dog"),)
+    assert (report.made, report.input.rejections.total()) == (3, 0)
 
 
 def test_groups_of_several_captions_per_image(tmp_path):
