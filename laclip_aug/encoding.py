@@ -21,7 +21,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
 _PACKED = {rb"\x1f\x8b": ".gz", rb"BZh[1-9](1AY&SY|\x17rE8P\x90)": ".bz2", rb"\xfd7zXZ\0": ".xz"}
-_UNPACK = {".gz": "gzip -dc", ".bz2": "bzip2 -dc", ".xz": "xz -dc"}
+UNPACK = {".gz": "gzip -dc", ".bz2": "bzip2 -dc", ".xz": "xz -dc"}
+"""The command that unpacks a file of each ending."""
 _FEW = 0.3
 """The share of letters beyond ASCII under which a text of single bytes is taken for Western European."""
 
@@ -77,11 +78,11 @@ def narrow_encoding(sample: bytes) -> str | None:
 def conversion(file: str, encoding: str | None) -> str:
     """What to do with ``file``, in words that end with a command for the shell."""
     path = PurePosixPath(file)
-    packed = path.suffix if path.suffix in _UNPACK else ""
+    packed = path.suffix if path.suffix in UNPACK else ""
     bare = PurePosixPath(path.stem) if packed else PurePosixPath(path.name)
     target = quote(str(path.with_name(f"{bare.stem}.utf8{bare.suffix}")))
     source, options = quote(file), f"-f {encoding or 'ENCODING'} -t UTF-8"
-    command = f"{_UNPACK[packed]} {source} | iconv {options} > {target}" if packed else (
+    command = f"{UNPACK[packed]} {source} | iconv {options} > {target}" if packed else (
         f"iconv {options} {source} > {target}"
     )  # fmt: skip
     if encoding is None:

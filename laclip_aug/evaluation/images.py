@@ -10,6 +10,7 @@ import io
 import os
 import tarfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from laclip_aug.errors import InputError
 from laclip_aug.exchange.addresses import is_address, shortened
 from laclip_aug.exchange.archives import local_tar
 from laclip_aug.exchange.images import ImagePlace
-from laclip_aug.exchange.places import expand
+from laclip_aug.exchange.places import expand, kind_of
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -120,7 +121,9 @@ def local_images(address: str, split: str | None = None) -> ImageSet:
     if is_address(address):
         raise InputError(f"images are read from local files only; fetch {shortened(address)} first")
     if not path.is_dir():
-        return _of_tars(expand([address]), shortened(Path(address.split("::")[0]).name), Path(address).parent)
+        files = expand([address])
+        _refuse_tables(files)
+        return _of_tars(files, shortened(Path(address.split("::")[0]).name), Path(address).parent)
     folder = path if split is None else path / split
     if not folder.is_dir():
         there = sorted(child.name for child in path.iterdir() if child.is_dir())
@@ -129,6 +132,20 @@ def local_images(address: str, split: str | None = None) -> ImageSet:
     if tars := sorted(folder.glob("*.tar"), key=lambda tar: (len(tar.name), tar.name)):
         return _of_tars([str(tar) for tar in tars], name, path)
     return _of_folder(folder, name)
+
+
+def _refuse_tables(files: Sequence[str]) -> None:
+    """Captions are no images; a file whose name tells nothing may be a tar."""
+    for file in files:
+        with suppress(InputError):
+            if (kind := kind_of(file)) != "webdataset":
+                break
+    else:
+        return
+    raise InputError(
+        f"images are in a folder or in tars, and {shortened(file)} is neither ({kind}); name these with --data, and a "
+        "table of their captions, or COCO's own JSON, with --captions"
+    )
 
 
 def found_splits(folder: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 from laclip_aug.errors import InputError
+from laclip_aug.exchange.coco import refuse_coco, refuse_indented_coco
 from laclip_aug.exchange.lines import head_of, text_lines
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import open_bytes
@@ -27,7 +28,7 @@ def jsonl_rows(file: str, choose: Choose, log: InputLog) -> Iterator[tuple[str, 
     Rejections: ``invalid-utf8``, ``malformed-row``, ``missing-key``.
 
     Raises:
-        InputError: the first 1,000 objects lack a key, there is no object, or an array is broken.
+        InputError: the first 1,000 objects lack a key, there is no object, or as :func:`json_objects`.
     """
     keys, rows = keyed_objects(file, choose, log)
     found = False
@@ -65,13 +66,22 @@ def keyed_objects(
 
 
 def json_objects(file: str, log: InputLog) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, object) of each JSON object. Rejections: ``invalid-utf8``, ``malformed-row``. Raises as above."""
-    array = _ARRAY.match(head_of(file, log).removeprefix(codecs.BOM_UTF8))
-    for place, row in _array_rows(file, log) if array else _line_rows(file, log):
+    """(place, object) of each JSON object. Rejections: ``invalid-utf8``, ``malformed-row``.
+
+    Raises:
+        InputError: an array is broken, or the file has COCO's captions.
+    """
+    head, found = head_of(file, log).removeprefix(codecs.BOM_UTF8), False
+    for place, row in _array_rows(file, log) if _ARRAY.match(head) else _line_rows(file, log):
         if isinstance(row, dict):
+            if not found:
+                refuse_coco(file, row)
+            found = True
             yield place, row
         else:
             log.reject("malformed-row", place)
+    if not found:
+        refuse_indented_coco(file, head)
 
 
 def json_bytes(row: dict[str, Any]) -> bytes:

@@ -488,6 +488,9 @@ def test_hostile_tars_and_templates(tmp_path: Path) -> None:
         local_images(str(tar_of(tmp_path / "z.tar", [("a.txt", b"x")])))
     with pytest.raises(InputError, match="local files only"):
         local_images("s3://bucket/x.tar")
+    (tmp_path / "captions.json").write_text('{"images": [], "annotations": []}')
+    with pytest.raises(InputError, match=r"captions\.json is neither \(jsonl\); .*COCO's own JSON, with --captions"):
+        local_images(str(tmp_path / "captions.json"))
     assert _filling("a {c} of {0.__class__} {}")("{c}{}") == "a {c}{} of {0.__class__} {}"
     with pytest.raises(ConfigurationError, match="for the class"):
         _filling("a photo")

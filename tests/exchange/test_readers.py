@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import subprocess
 import tarfile
 
 import pandas as pd
@@ -10,7 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from laclip_aug.cache.browse import records
+from laclip_aug.cache.ingest import import_cache
 from laclip_aug.errors import ConfigurationError, InputError
+from laclip_aug.exchange.import_form import ImportForm
 from laclip_aug.exchange.places import expand, kind_of
 from laclip_aug.exchange.readers import CaptionInput, InputOptions
 
@@ -136,6 +140,45 @@ def test_a_column_that_no_row_has_is_missed_before_all_is_read(tmp_path):
     with pytest.raises(InputError, match=r"has no column 'title' or 'caption' or 'text'; its columns are: url, words"):
         list(source)
     assert source.log.rows == 1000
+
+
+COCO = {
+    "info": {"year": 2017},
+    "images": [{"id": 9, "file_name": "000009.jpg"}, {"id": 4, "file_name": "000004.jpg"}],
+    "licenses": [],
+    "annotations": [
+        {"image_id": 9, "id": 1, "caption": "A dog, running."},
+        {"image_id": 4, "id": 2, "caption": "A cat\tsits 猫"},
+        {"image_id": 9, "id": 3, "caption": 'The "dog" runs.\n'},
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ["captions val.json", "captions.json.gz"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_captions_of_coco_are_named_with_a_command_that_makes_a_table(tmp_path, monkeypatch, name, indent):
+    monkeypatch.chdir(tmp_path)
+    data = json.dumps(COCO, indent=indent, ensure_ascii=False).encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    told = set()
+    for form in (None, ImportForm(), ImportForm(group_key="image_id"), ImportForm(list_key="caption")):
+        with pytest.raises(InputError, match="images and annotations apart, as COCO's captions") as error:
+            import_cache(name, "cache", form) if form else read(name)
+        told.add(str(error.value).rsplit("with: ", 1)[1])
+    (command,) = told
+    subprocess.run(command, shell=True, check=True)
+    table = f"{name.partition('.')[0]}.tsv"
+    assert read(table)[0] == ["A cat\tsits 猫", "A dog, running.", 'The "dog" runs.\n']
+    import_cache(table, "cache", ImportForm(group_key="filepath"))
+    found = {record.caption: [text.text.strip() for text in record.rewrites] for record in records(tmp_path / "cache")}
+    dogs = ["A dog, running.", 'The "dog" runs.']  # stored as a tokenizer reads them, whose spaces are one
+    assert found == {"A cat sits 猫": [], dogs[0]: [dogs[1]], dogs[1]: [dogs[0]]}
+
+
+def test_a_row_with_images_and_annotations_of_its_own_is_a_row(tmp_path):
+    row = {"caption": "a dog", "images": ["1.jpg"], "annotations": [{"caption": "dog", "box": [0, 0, 2, 2]}]}
+    (tmp_path / "in.jsonl").write_text(json.dumps(row))
+    assert read(tmp_path / "in.jsonl")[0] == ["a dog"]
 
 
 def test_parquet(tmp_path):
