@@ -19,7 +19,7 @@ from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.objects import json_bytes, keyed_objects
 from laclip_aug.exchange.places import open_bytes
 from laclip_aug.exchange.readers import CAPTION_KEYS, InputOptions, chooser
-from laclip_aug.exchange.tables import CSV_CHUNK, csv_rows, separator_of
+from laclip_aug.exchange.tables import CSV_CHUNK, csv_rows, refuse_twins, separator_of
 
 _BATCH = 4096
 
@@ -111,6 +111,7 @@ def _parquet(beside: Beside, file: str, out: IO[bytes], output: Path, options: I
     batches = _batches(file, beside.log)
     there = next(batches)
     (column,) = _chooser(file, options)(there.names)
+    refuse_twins(file, [column], there.names)
     _check_new(beside.sources, there.names, file)
     types = [pa.list_(pa.string()) if beside.most[name] > 1 else pa.string() for name in beside.sources]
     schema = there

@@ -75,7 +75,7 @@ def parquet_rows(file: str, choose: Choose, log: InputLog) -> Iterator[tuple[str
     """(place, values of the chosen columns) of each row; binary values that are UTF-8 are texts.
 
     Raises:
-        InputError: a column is missing, or the file is no readable Parquet file.
+        InputError: a column is missing or there twice, or the file is no readable Parquet file.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -84,6 +84,7 @@ def parquet_rows(file: str, choose: Choose, log: InputLog) -> Iterator[tuple[str
     try:
         with open_bytes(file, log, seek=True) as stream, pq.ParquetFile(stream) as table:
             columns = list(choose(table.schema_arrow.names))
+            refuse_twins(file, columns, table.schema_arrow.names)
             size, total = size_of(file), max(1, table.metadata.num_rows)
             log.position = lambda: row * size // total
             for batch in table.iter_batches(4096, columns=columns):
@@ -93,6 +94,16 @@ def parquet_rows(file: str, choose: Choose, log: InputLog) -> Iterator[tuple[str
                     yield f"{file}: row {row}", list(values)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file} is no readable Parquet file ({error}); check it, or fetch it again") from None
+
+
+def refuse_twins(file: str, columns: Sequence[str], there: Sequence[str]) -> None:
+    """Raise :class:`InputError` if one of ``columns`` is the name of several that are ``there``, as Parquet allows."""
+    for column in columns:
+        if (number := there.count(column)) > 1:
+            raise InputError(
+                f"{file} has {number} columns of the name {column!r}, and nothing says which is meant; write it again "
+                "with one of them renamed or left out (with pyarrow: Table.rename_columns, or Table.remove_column)"
+            )
 
 
 def _values(column: Any) -> list[Any]:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from laclip_aug.cache.browse import records
+from laclip_aug.cache.export import export_beside
 from laclip_aug.cache.ingest import import_cache
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.exchange.import_form import ImportForm
@@ -197,6 +198,24 @@ def test_parquet(tmp_path):
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(InputError, match="no readable Parquet"):
         read(path)
+
+
+def test_a_parquet_file_with_two_columns_of_one_name(tmp_path):
+    path = tmp_path / "a.parquet"
+    texts = [pa.array(["a dog runs"]), pa.array(["the dog"]), pa.array(["one dog"])]
+    pq.write_table(pa.table(texts, names=["caption", "llm", "caption"]), path)
+    (tmp_path / "b.jsonl").write_text('{"caption": "a dog runs", "llm": "the dog"}')
+    import_cache(tmp_path / "b.jsonl", tmp_path / "cache", ImportForm(("llm",)))
+    for use in (
+        lambda: read(path),
+        lambda: import_cache(path, tmp_path / "other", ImportForm(("llm",))),
+        lambda: export_beside(tmp_path / "cache", str(tmp_path / "out.parquet"), [str(path)]),
+    ):
+        with pytest.raises(InputError, match=r"a\.parquet has 2 columns of the name 'caption'.* renamed or left out"):
+            use()
+    assert not (tmp_path / "out.parquet").exists()
+    pq.write_table(pa.table(texts, names=["url", "caption", "url"]), path)  # those that are not read may have twins
+    assert read(path)[0] == ["the dog"]
 
 
 def test_plain_text(tmp_path):
