@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal, InvalidOperation
 from itertools import groupby
 from typing import Any
 
@@ -15,6 +16,7 @@ from laclip_aug.exchange.joins import joined
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import kind_of
 from laclip_aug.exchange.readers import CAPTION_KEYS, MISSING, InputOptions, chooser, table_rows
+from laclip_aug.exchange.row_keys import key_of
 from laclip_aug.exchange.tars import tar_rows
 from laclip_aug.seeding import derive
 
@@ -38,7 +40,8 @@ def columns(
     """
     keys = [caption_keys, *([key] for key in rewrite_keys), *([[image_key]] if image_key else [])]
     for place, (caption, *cells) in _table(file, keys, log, options):
-        image = _image(cells.pop()) if image_key else ""
+        key = cells.pop() if image_key else ""
+        image = "" if _is_missing(key) else key_of(key) or ""
         if image_key and not image:
             log.reject("no-image-key", place, f"Each row needs a text or a whole number under {image_key}")
             continue
@@ -55,18 +58,20 @@ def columns(
         yield Outcome(caption, tuple(rewrites), tuple(rejections), image=image)
 
 
-def _image(value: Any) -> str:
-    """An image's key, a text or a whole number; nothing if it is neither."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value if isinstance(value, str) and not _is_missing(value) else ""
-
-
 def _is_missing(key: Any) -> bool:
     """Whether a key names nothing: it is null, the ``NaN`` of a column of numbers, blank, or ``MISSING``."""
     if isinstance(key, str):
         return not key.strip() or key == MISSING
     return key is None or (isinstance(key, float) and math.isnan(key))
+
+
+def _number(value: Any) -> Decimal | None:
+    """What orders rows: a number of any type, or a text of one; ``1`` and ``1.0`` are one."""
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
 
 
 def joined_columns(
@@ -163,13 +168,13 @@ def groups(
                 log.reject("missing", place)
             elif not isinstance(values[1], str):
                 log.reject("not-text", place)
-            elif index_key and not str(values[2]).isdecimal():
-                log.reject("not-a-number", place)
+            elif index_key and (number := _number(values[2])) is None:
+                log.reject("not-a-number", place, f"Each row needs a number under {index_key}")
             else:
-                yield place, values
+                yield place, [*values[:2], number] if index_key else values
 
     seen: set[int] = set()  # 64-bit hashes: an image's name may be long
-    for image, members in groupby(complete(), key=lambda row: str(row[1][0])):
+    for image, members in groupby(complete(), key=lambda row: key_of(row[1][0]) or str(row[1][0])):
         rows = list(members)
         if (known := derive("image", image)) in seen:
             log.reject("split-group", rows[0][0], f"Sort the file by {group_key}: rows of an image have to be in a row")
@@ -177,7 +182,7 @@ def groups(
         log.place = rows[0][0]
         values = [row for _, row in rows]
         if index_key:
-            values.sort(key=lambda row: int(row[2]))
+            values.sort(key=lambda row: row[2])
         yield from _each_with_the_others([row[1] for row in values], source)
 
 

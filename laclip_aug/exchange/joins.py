@@ -17,10 +17,12 @@ from typing import Any
 from laclip_aug.errors import InputError
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.readers import MISSING
+from laclip_aug.exchange.row_keys import key_of
 
 KEYS = ("uid", "sha256", "url")
 """Looked for in this order where no key is named. Numbers of a download, such as ``key``, have to be named."""
 
+_KEYS = "Each row needs a text or a whole number as the key that it is joined by"
 _BATCH = 4096
 _MEMORY = 256 << 10  # kilobytes
 
@@ -87,7 +89,7 @@ def _keep(rows: Rows, store: sqlite3.Connection, log: InputLog) -> None:
         for place, (key, caption) in slab:
             digest = _digest(key)
             if digest is None:
-                log.reject("no-key", place)
+                log.reject("no-key", place, _KEYS)
             elif caption is None or caption == MISSING:
                 log.reject("missing", place)
             elif not isinstance(caption, str):
@@ -108,7 +110,7 @@ def _matched(rows: Rows, store: sqlite3.Connection, log: InputLog) -> Iterator[t
     for place, (key, *cells) in rows:
         digest = _digest(key)
         if digest is None:
-            log.reject("no-key", place)
+            log.reject("no-key", place, _KEYS)
             continue
         found = store.execute("SELECT caption, used FROM c WHERE key = ?", (digest,)).fetchone()
         if found is None:
@@ -123,6 +125,7 @@ def _matched(rows: Rows, store: sqlite3.Connection, log: InputLog) -> Iterator[t
 
 def _digest(key: Any) -> bytes | None:
     """16 bytes that stand for a key, a text or a whole number; ``None`` if it is neither."""
-    if isinstance(key, bool) or not isinstance(key, str | int) or not (text := str(key).strip()) or text == MISSING:
+    text = key_of(key.strip() if isinstance(key, str) else key)
+    if not text or text == MISSING:
         return None
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

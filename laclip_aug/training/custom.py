@@ -25,6 +25,7 @@ read by the key of each sample's image: ``TextAugCollate(tokenizer, sampler, epo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -32,6 +33,7 @@ from typing import Any
 from torch.utils.data import default_collate
 
 from laclip_aug.errors import ConfigurationError
+from laclip_aug.exchange.row_keys import key_of
 from laclip_aug.training.counts import DrawCounts
 from laclip_aug.training.loss import MultiTextLoss
 from laclip_aug.training.options import TextAugOptions
@@ -92,10 +94,12 @@ class _Drawing:
         if self._key is None:
             return None
         value = self._key(sample) if callable(self._key) else _part(sample, self._key)
-        if value is None:
+        if value is None or (isinstance(value, float) and math.isnan(value)):  # what pandas has for it
             return ""
-        if isinstance(value, str) or (isinstance(value, Integral) and not isinstance(value, bool)):
-            return str(value)
+        if isinstance(value, Integral) and not isinstance(value, bool):
+            value = int(value)
+        if (key := key_of(value)) is not None:
+            return key
         raise ConfigurationError(
             f"the image's key is a {type(value).__name__}, not a text or a whole number; give image_key= a "
             "function that makes one of the sample"

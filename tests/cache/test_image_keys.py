@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
@@ -101,6 +103,23 @@ def test_rows_whose_caption_says_nothing_keep_their_texts(tmp_path):
     assert verify_cache(tmp_path / "cache") == ([], [])
     again = import_cache(tmp_path / "in.jsonl", tmp_path / "cache", FORM)
     assert (again.made, again.repeated) == (0, 6)
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.parquet"])
+def test_numbers_that_pandas_made_floats_are_keys(tmp_path, name):
+    """One cell of the column is missing; the loader may have the numbers in either type."""
+    keys = [7, 8, None, 2**53 + 2]
+    table = pd.DataFrame({"uid": keys, "caption": "image", "recap": ["a red boat", "a blue boat", "none", "too large"]})
+    table.to_csv(tmp_path / name, index=False) if name == "in.csv" else table.to_parquet(tmp_path / name)
+    report = import_cache(tmp_path / name, tmp_path / "cache", FORM)
+    # of the last a float says not which number it is; in a CSV it might be a text
+    assert report.input.rejections == {"no-image-key": 1 if name == "in.csv" else 2}
+    assert CaptionCache(tmp_path / "cache").get("image", "8") == (Rewrite("recap", "a blue boat"),)
+    lenient = sampler_for(TextAugOptions(mode="laclip-mt", cache=str(tmp_path / "cache"), on_miss="original"))
+    mapped = TextMap(lenient, image_key="uid")
+    for uid in (8, 8.0, "8", "8.0", np.int64(8), np.float64(8)):
+        assert mapped({"caption": ["image"], "uid": [uid]})["texts"] == [["image", "a blue boat"]]
+    assert mapped({"caption": ["image"], "uid": [float("nan")]})["texts"] == [["image", "image"]]
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.parquet", "out.csv", "folder"])

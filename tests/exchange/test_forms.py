@@ -207,6 +207,32 @@ def test_groups_of_several_captions_per_image(tmp_path):
     assert len(cache) == 4
 
 
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl", "in.parquet"])
+def test_numbers_that_order_rows_may_be_floats(tmp_path, name):
+    """As pandas makes them of whole numbers, ten among them, once a cell of their column is missing."""
+    numbers = [10, 1, None, 2]
+    table = pd.DataFrame({"image": [5] * 4, "n": numbers, "caption": ["a last dog", "a first dog", "none", "a dog"]})
+    if name == "in.csv":
+        table.to_csv(tmp_path / name, index=False)
+    elif name == "in.parquet":
+        table.to_parquet(tmp_path / name)
+    else:
+        jsonl(tmp_path / name, *table.to_dict("records"))
+    report = import_cache(tmp_path / name, tmp_path / "cache", ImportForm(group_key="image", index_key="n"))
+    found = CaptionCache(tmp_path / "cache").get("a first dog")
+    assert [rewrite.text for rewrite in found] == ["a dog", "a last dog"] and report.made == 3
+    assert report.input.rejections == {"not-a-number": 1}
+    assert "row 3. Each row needs a number under n" in "\n".join(report.lines()).replace("line 3", "row 3")
+
+
+def test_a_group_goes_on_where_its_number_is_written_otherwise(tmp_path):
+    rows = [{"image": key, "caption": f"photo {key!r}"} for key in (7, 7.0, "7.0", 8)]
+    report = import_cache(jsonl(tmp_path / "in.jsonl", *rows), tmp_path / "cache", ImportForm(group_key="image"))
+    found = {record.caption: len(record.rewrites) for record in records(tmp_path / "cache")}
+    assert found == {"photo 7": 2, "photo 7.0": 2, "photo '7.0'": 2, "photo 8": 0}
+    assert not report.input.rejections
+
+
 def test_images_that_share_a_caption_and_images_in_two_places_are_named(tmp_path):
     source = tmp_path / "in.tsv"
     source.write_text(

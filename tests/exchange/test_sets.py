@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -205,6 +206,25 @@ def test_joins_of_tables_by_a_named_key(tmp_path):
     assert cache.get("mug") == (Rewrite("fused", "a red mug"),)
     assert cache.get("mug, blue") == (Rewrite("fused", "a blue mug"),)
     assert report.input.rejections == {"no-key": 1}
+
+
+@pytest.mark.parametrize("name", ["texts.csv", "texts.parquet"])
+def test_joins_by_numbers_that_pandas_made_floats(tmp_path, name):
+    table = pd.DataFrame({"image_id": [7, 8, None, 9.5], "fused": ["a red mug", "a blue mug", "a mug", "mugs"]})
+    table.to_csv(tmp_path / name, index=False) if name == "texts.csv" else table.to_parquet(tmp_path / name)
+    (tmp_path / "captions.jsonl").write_text(
+        '{"image_id": 8, "title": "mug, blue"}\n{"image_id": "7", "title": "mug"}\n'
+    )
+    captions = (str(tmp_path / "captions.jsonl"),)
+    cache, report = imported(
+        tmp_path, tmp_path / name, rewrite_keys=("fused",), captions=captions, join="image_id"
+    )  # fmt: skip
+    assert cache.get("mug") == (Rewrite("fused", "a red mug"),)
+    assert cache.get("mug, blue") == (Rewrite("fused", "a blue mug"),)
+    # 9.5 is a text in a CSV, which might be a key
+    refused = {"no-key": 1, "not-in-captions": 1} if name == "texts.csv" else {"no-key": 2}
+    assert report.input.rejections == refused
+    assert "Each row needs a text or a whole number as the key" in "\n".join(report.lines())
 
 
 def test_joins_that_make_no_sense(tmp_path):
