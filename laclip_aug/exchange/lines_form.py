@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.errors import InputError
@@ -30,16 +31,31 @@ def lines(file: str, text_files: Mapping[str, str], log: InputLog, options: Inpu
 
 
 def unequal(file: str, text_files: Mapping[str, str], options: InputOptions) -> str:
-    """Which text files have another number of lines than ``file`` has rows, in a sentence; empty if none has."""
-    rows = sum(1 for _ in _rows(file, options))
-    found = {}
-    for source, text_file in text_files.items():
-        found[source] = sum(1 for _ in raw_lines(text_file, InputLog()))
+    """Which text files have another number of lines than ``file`` has rows, in a sentence; empty if none has.
+
+    An empty line at the end of a file that is longer by it is no row: editors and scripts leave one there.
+    """
+    if _kind(file, options) == "csv":
+        rows = _numbers(any(row) for row in pairs(file, InputLog(), options.separator))
+    else:
+        rows = _numbers(bool(row and row.strip()) for row in _rows(file, options))
+    found = {
+        source: _numbers(bool(line.strip()) for line in raw_lines(text_file, InputLog()))
+        for source, text_file in text_files.items()
+    }
+    if rows.intersection(*found.values()):
+        return ""
     return ", ".join(
-        f"{text_files[source]} ({source}) has {number} lines, {file} has {rows} rows{_header(file, options)}"
-        for source, number in found.items()
-        if number != rows
+        f"{text_files[source]} ({source}) has {max(numbers)} lines, {file} has {max(rows)} rows{_header(file, options)}"
+        for source, numbers in found.items()
+        if max(numbers) != max(rows)
     )
+
+
+def _numbers(filled: Iterable[bool]) -> set[int]:
+    """How many lines a file may be taken to have, of which ``filled`` says whether they hold anything."""
+    number, last = next(iter(deque(enumerate(filled, 1), maxlen=1)), (0, True))
+    return {number} if last else {number, number - 1}
 
 
 def joined_lines(file: str, text_files: Mapping[str, str], log: InputLog, options: InputOptions) -> Iterator[Outcome]:

@@ -429,6 +429,44 @@ def test_lines_as_windows_saves_them(tmp_path, name):
     }
 
 
+@pytest.mark.parametrize("name", ["in.txt", "in.csv"])
+@pytest.mark.parametrize(
+    ("ends", "refused"),
+    [
+        (("\n", "", ""), False),
+        (("", "\n", ""), False),
+        (("", "\r\n", "\n"), False),
+        (("\n", "\n", ""), False),
+        (("\n\n", "", ""), True),
+        (("", "a line\n", ""), True),
+        (("a,line\n", "", ""), True),
+    ],
+)
+def test_an_empty_line_at_the_end_of_one_of_the_files_is_no_row(tmp_path, name, ends, refused):
+    rows = ["a dog runs", "two cats"]
+    held = rows if name == "in.txt" else [f"{number}.jpg,{row}" for number, row in enumerate(rows)]
+    texts = {name: held, "gpt.txt": ["the dog is running", "cats, two"], "bard.txt": ["one dog runs", "a pair of cats"]}
+    for (file, lines), end in zip(texts.items(), ends, strict=True):
+        (tmp_path / file).write_text("".join(f"{line}\n" for line in lines) + end, newline="")
+    form = ImportForm(lines=(f"gpt={tmp_path / 'gpt.txt'}", f"bard={tmp_path / 'bard.txt'}"))
+    if refused:
+        with pytest.raises(InputError, match=r"has [234] lines, .* has [234] rows"):
+            import_cache(tmp_path / name, tmp_path / "cache", form)
+        return
+    report = import_cache(tmp_path / name, tmp_path / "cache", form)
+    assert {record.caption: [text.text for text in record.rewrites] for record in records(tmp_path / "cache")} == {
+        "a dog runs": ["the dog is running", "one dog runs"], "two cats": ["cats, two", "a pair of cats"]
+    }  # fmt: skip
+    assert report.input.rows == 2 and not report.input.rejections
+
+
+def test_an_empty_last_line_of_a_text_is_a_text_that_is_missing(tmp_path):
+    (tmp_path / "in.txt").write_text("a dog runs\ntwo cats\n")
+    (tmp_path / "gpt.txt").write_text("the dog is running\n\n")
+    report = import_cache(tmp_path / "in.txt", tmp_path / "cache", ImportForm(lines=(f"gpt={tmp_path / 'gpt.txt'}",)))
+    assert CaptionCache(tmp_path / "cache").get("two cats") == () and report.made == 2
+
+
 @pytest.mark.parametrize(("name", "separator"), [("in.tsv", None), ("in.csv", None), ("in.csv", ";")])
 def test_lines_beside_a_table_with_another_separator(tmp_path, name, separator):
     rows = [("1.jpg", "a dog, running"), ("2.jpg", "a cat"), ("3.jpg", 'a "red" kite, a boy')]
