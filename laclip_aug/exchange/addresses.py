@@ -18,7 +18,8 @@ from typing import IO, Any
 
 from laclip_aug.errors import CacheError, InputError
 
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):", re.IGNORECASE)
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/|(pipe|file):", re.IGNORECASE)
+"""A colon alone makes none: ``cc3m:v2`` is a name like others. Of ``s3://``, ``Path`` leaves ``s3:/``."""
 _CURL = ("http", "https", "ftps", "sftp", "scp")
 _COPIERS = {"s3": "aws s3 cp {} -", "gs": "gsutil cat {}", "gcs": "gsutil cat {}", "https": "curl -fsSL {}"}
 
@@ -31,7 +32,7 @@ def is_address(name: str) -> bool:
 def scheme_of(address: str) -> str:
     """``s3`` of ``s3://bucket/a.tar``, and an empty text of a path."""
     found = _ADDRESS.match(address)
-    return found[1].lower() if found else ""
+    return (found[1] or found[2]).lower() if found else ""
 
 
 def local_directory(directory: str | Path) -> Path:

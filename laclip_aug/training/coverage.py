@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from shlex import quote
 from typing import Any
+from urllib.parse import urlparse
 
 from tqdm import tqdm
 
@@ -245,3 +246,5 @@ def _refuse_unopened(url: str) -> None:
     scheme = scheme_of(rewrite_url(url))
     if is_address(url) and scheme not in ("", "file", *gopen_schemes):
         raise InputError(f"open_clip's loader opens no {scheme}: addresses; {through_a_pipe(url)}")
+    if not is_address(url) and urlparse(url).scheme:
+        raise InputError(f"open_clip's loader takes {url} for an address, as it has a colon; write {quote(f'./{url}')}")

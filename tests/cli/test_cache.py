@@ -162,6 +162,35 @@ def test_a_directory_that_is_no_cache(tmp_path, capsys):
     assert not list(tmp_path.glob("out*"))
 
 
+def test_a_name_with_a_colon_is_no_address(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "captions:v1.csv").write_text("caption,llm\na dog runs,the dog\ntwo cats,cats sit\n")
+    (tmp_path / "plain:v1.csv").write_text("caption\na dog runs\n")
+    for cache in ("cc3m:v2", "./cc12m:v2"):  # the first time it is not there, the second time it is
+        for made in (2, 0):
+            status, text = run(capsys, "import", "captions:v1.csv", "--rewrite-key", "llm", "--cache", cache)
+            assert (status, f"{made} captions made" in text) == (0, True), text
+        for action in ("info", "show", "verify", "compile", "repair"):
+            assert run(capsys, action, cache)[0] == 0
+    for arguments in (
+        ("merge", "cc3m:v2", "./cc12m:v2", "--out", "merged:v2"),
+        ("filter", "merged:v2", "--gate", "none", "--out", "./filtered:v2"),
+        ("export", "filtered:v2", "out:v2/all.jsonl"),
+        ("export", "filtered:v2", "more:v2.csv", "--for", "./plain:v1.csv"),
+    ):
+        status, text = run(capsys, *arguments)
+        assert status == 0, text
+    assert main(["build", "captions:v1.csv", "--augmenter", "shout", "--cache", "built:v2"]) == 0
+    assert main(["report", "built:v2", "--out", "report:v2.html"]) == 0
+    assert {path.name for path in tmp_path.glob("*:*")} == {
+        *("captions:v1.csv", "cc3m:v2", "cc12m:v2", "merged:v2", "filtered:v2", "out:v2", "more:v2.csv", "built:v2"),
+        *("plain:v1.csv", "report:v2.html"),
+    }
+    for missing in ("captions:v9.csv", "./captions:v9.csv"):
+        assert f"no such file: {missing}" in run(capsys, "import", missing, "--cache", "cc3m:v2")[1]
+    assert "is no rewrite cache" in run(capsys, "info", "cc3m:v9")[1]
+
+
 def test_an_address_is_no_cache_and_inputs_of_an_import_are_errors_in_words(tmp_path, capsys):
     (tmp_path / "in.txt").write_text("a dog\n")
     for arguments in (["info"], ["show"], ["verify"], ["compile"], ["export", "out.jsonl"]):

@@ -59,6 +59,19 @@ def test_shards_that_a_trainer_would_wait_for(tmp_path: Path) -> None:
     assert "'pipe:aws s3 cp s3://bucket/0.tar -'" in str(error.value)
 
 
+def test_shards_in_a_folder_with_a_colon_in_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cc3m:v2").mkdir()
+    shard(tmp_path / "cc3m:v2" / "0.tar", {"txt": "a dog"})
+    with pytest.raises(ValueError, match="no gopen handler defined"):
+        list(wds.WebDataset("cc3m:v2/0.tar", shardshuffle=False))
+    with pytest.raises(InputError, match=r"takes cc3m:v2/0\.tar for an address") as error:
+        training_captions("cc3m:v2/{0..0}.tar")
+    (advised,) = shlex.split(str(error.value).split("; write ")[1])
+    assert training_captions(advised) == ["a dog"]
+    assert len(list(wds.WebDataset(advised, shardshuffle=False))) == 1
+
+
 def test_the_advice_is_quoted_and_names_the_keys(tmp_path: Path) -> None:
     keys = TextKeys.of("txt;caption", "a;b", [0.5, 0.5])
     captions = TrainingCaptions(["a dog", "a cat"], whole=False, typed=keys.typed())
