@@ -1,16 +1,15 @@
 """Bring a cache back to one state: compile what is there, or keep what is sound of a damaged one.
 
 Repair drops no byte that it does not know to be wrong: an unreadable disk stops it. Damaged shards are kept as they are
-under ``damaged-...``. What it lost, the next build makes again, since it finds it missing.
+under ``damaged-...``, each in a copy of its own. What it lost, the next build makes again, since it finds it missing.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import shutil
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -25,7 +24,7 @@ from laclip_aug.cache.shards import read_keys, read_whole, salvage, shard_name, 
 from laclip_aug.cache.writer import commit, journal_path, open_manifest, run_number
 from laclip_aug.errors import CacheCorruptError, CacheFormatError
 from laclip_aug.exchange.addresses import local_directory
-from laclip_aug.exchange.files import disk_errors
+from laclip_aug.exchange.files import disk_errors, replace_file
 
 KEPT = "damaged-"
 _NUMBER = re.compile(r"(?:shard-|journal-)(\d{6,})(?:\.parquet)?")
@@ -129,7 +128,7 @@ def _shard(
     path = directory / shard_name(number)
     records: list[Outcome] = []
     origins: list[dict[str, Any]] = []
-    total: int | None = listed.rows if listed else None
+    total, rows = listed.rows if listed else None, None
     if path.exists():
         data = read_whole(path)
         if listed and hashlib.sha256(data).hexdigest() == listed.sha256:
@@ -149,21 +148,20 @@ def _shard(
         said.append(f"{path.name} was not in the manifest: {len(records)} captions taken in")
     if total != len(records):
         manifest.unfinished = True
-    if path.exists() and total != len(records):
-        _keep(path, directory / (KEPT + path.name))
+    if path.exists() and rows != len(records):  # else nothing is lost with it, as after a repair that was killed
+        _keep(path, data)
     shard = write_shard(directory, number, records, origins)
     made_by = [run_number(manifest, origin) for origin in origins]
     return replace(shard, made_by=listed.made_by if listed else made_by)
 
 
-def _keep(path: Path, copy: Path) -> None:
-    """Let ``path``, which is about to be replaced, be found under the name ``copy``."""
-    with disk_errors(copy):
-        copy.unlink(missing_ok=True)
-        try:
-            os.link(path, copy)
-        except OSError:  # not every file system can
-            shutil.copyfile(path, copy)
+def _keep(path: Path, data: bytes) -> None:
+    """Store ``data``, the bytes of ``path``, which is about to be replaced, beside the copies of earlier damage."""
+    with disk_errors(path):
+        copies = (path.with_name(f"{KEPT}{f'{number}-' if number > 1 else ''}{path.name}") for number in count(1))
+        copy = next(copy for copy in copies if not copy.exists() or copy.read_bytes() == data)
+        if not copy.exists():
+            replace_file(copy, data)
 
 
 def _journal(directory: Path, number: int, manifest: Manifest, seen: KeySet, said: list[str]) -> None:

@@ -172,6 +172,19 @@ def test_repair_keeps_the_sound_rows_of_a_shard_and_the_damaged_file(tmp_path):
     assert verify_cache(directory, progress=False) == ([], [])
 
 
+def test_each_damage_to_a_shard_leaves_a_copy_of_its_own(sound, tmp_path):
+    directory = tmp_path / "cache"
+    shutil.copytree(sound["finished"], directory)
+    shard, copies = directory / "shard-000000.parquet", {}
+    for name in ("damaged-shard-000000.parquet", "damaged-2-shard-000000.parquet", "damaged-3-shard-000000.parquet"):
+        content = bytearray(shard.read_bytes())
+        content[40] ^= 1  # in a key
+        shard.write_bytes(content)
+        copies[name] = bytes(content)
+        assert "1 of " in repair_cache(directory)[0]
+        assert {path.name: path.read_bytes() for path in directory.glob("damaged-*")} == copies
+
+
 def test_repair_makes_a_lost_manifest_anew(sound, tmp_path):
     directory = tmp_path / "cache"
     shutil.copytree(sound["under way"], directory)

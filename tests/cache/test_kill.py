@@ -240,6 +240,28 @@ def test_killed_at_every_change(tmp_path, before, work, least, whole_input):
     assert number > least  # the kills did happen
 
 
+@pytest.mark.parametrize(("at", "lost"), [pytest.param(40, 1, id="a key"), pytest.param(-1, 5, id="the file's end")])
+def test_a_repair_that_is_killed_and_run_again_keeps_the_damaged_shard(tmp_path, at, lost):
+    start(tmp_path / "before")
+    shard = tmp_path / "before" / "shard-000000.parquet"
+    content = bytearray(shard.read_bytes())
+    content[at] ^= 1
+    shard.write_bytes(content)
+    number, cache = 1, tmp_path / "cache"
+    while True:
+        shutil.copytree(tmp_path / "before", cache)
+        killed = killed_at(number, repair_cache, cache, tmp_path / "acknowledged")
+        repair_cache(cache)
+        assert len(list(records(cache))) == 12 - lost, number
+        kept = {path.name: path.read_bytes() for path in cache.glob("damaged-*")}
+        assert kept == {"damaged-shard-000000.parquet": bytes(content)}, number
+        if not killed:
+            break
+        shutil.rmtree(cache)
+        number += 1
+    assert number > 15  # the kills did happen
+
+
 def test_folding_builds_fold_within_a_slab_and_across(tmp_path):
     fold_all(tmp_path / "one")
     leaders = {record.caption: leader_of(record) for record in records(tmp_path / "one")}
