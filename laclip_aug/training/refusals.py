@@ -41,6 +41,11 @@ def refuse_resume(args: Namespace) -> None:
             f"--resume latest does not find {found}, as it takes the [, * or ? in that path for a pattern, and would "
             f"begin anew or from another run; go on under another --name, with --resume {quote(str(found))}"
         )
+    if args.name is not None and (other := _checkpoint_of_another(args)):
+        raise ConfigurationError(
+            f"--resume latest would go on from {other}, of another run, as it takes the [, * or ? in the path of this "
+            "one, which has no checkpoint, for a pattern; give another --name, without [, * and ?"
+        )
     if args.name is None:
         raise ConfigurationError(
             "--resume latest goes on with the run that --name names, and without it a new run would start; add --name "
@@ -50,13 +55,28 @@ def refuse_resume(args: Namespace) -> None:
 
 def unseen_checkpoint(args: Namespace) -> Path | None:
     """The newest checkpoint of the run that ``args`` name, if ``--resume latest`` cannot find it; else ``None``."""
-    folder = Path(args.logs) / args.name / "checkpoints"
+    if not _of_others(args):  # an unclosed [ is no pattern, and a ? may fit this run alone
+        return None
+    mine: list[Path] = list(_folder(args).glob("*.pt"))
+    return max(mine, key=lambda file: file.stat().st_mtime, default=None)
+
+
+def _checkpoint_of_another(args: Namespace) -> str | None:
+    """A checkpoint that ``--resume latest`` would find for a run that has none of its own."""
+    return None if any(_folder(args).glob("*.pt")) else min(_of_others(args), default=None)
+
+
+def _of_others(args: Namespace) -> set[str]:
+    """The checkpoints that ``--resume latest`` finds or misses only because it takes the run's path for a pattern."""
     if args.save_most_recent or args.remote_sync:  # both look elsewhere
-        return None
+        return set()
+    folder = _folder(args)
     found, its_own = (set(glob(f"{place}*/*.pt")) for place in (folder, escape(str(folder))))  # noqa: PTH207 - as it does
-    if found == its_own:  # an unclosed [ is no pattern, and a ? may fit this run alone
-        return None
-    return max(folder.glob("*.pt"), key=lambda file: file.stat().st_mtime, default=None)
+    return found ^ its_own
+
+
+def _folder(args: Namespace) -> Path:
+    return Path(args.logs, args.name, "checkpoints")
 
 
 def refuse_images(lookup: RewriteLookup) -> None:

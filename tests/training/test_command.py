@@ -226,6 +226,21 @@ def test_only_a_run_that_the_trainer_does_not_find_is_told_apart(
     assert unseen_checkpoint(args) == (None if found else tmp_path / name / "checkpoints" / "epoch_1.pt")
 
 
+@pytest.mark.parametrize("name", ["what?", "wh*", "what[1-9]"])
+def test_a_run_without_a_checkpoint_does_not_go_on_from_that_of_another_whose_name_it_fits(
+    dataset: Dataset, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "what1" / "checkpoints" / "epoch_1.pt"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    arguments = ["train", *dataset.arguments(tmp_path, name), "--resume", "latest"]
+    assert open_clip.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert f"open_clip: error: --resume latest would go on from {other}, of another run" in said
+    assert "give another --name, without [, * and ?" in said
+    assert not (tmp_path / name).exists()
+
+
 def test_ctrl_c_before_a_checkpoint_and_before_training(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
