@@ -9,6 +9,8 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from laclip_aug.augmenter import CaptionAugmenter
@@ -49,6 +51,7 @@ class RayCluster:
             options: dict[str, Any] = (
                 {"address": address} if address else {"address": "local", "include_dashboard": False}
             )
+            address = self._found() if address == "auto" else address
             try:
                 _knock(address or "")
                 ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
@@ -63,6 +66,15 @@ class RayCluster:
         except BaseException:
             self.__exit__()
             raise
+
+    def _found(self) -> str:
+        """The address that ``auto`` means to Ray, which keeps that of the last cluster here, were it gone or not.
+
+        Where it tells nothing, ``auto`` again: then ``ray.init`` says why.
+        """
+        with suppress(Exception):  # no public interface of Ray's, so any version may raise anything
+            return str(import_module("ray._private.services").get_ray_address_from_environment("auto", None))
+        return "auto"
 
     def __enter__(self) -> RayCluster:
         return self

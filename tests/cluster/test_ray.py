@@ -246,6 +246,23 @@ def test_wrong_options_end_the_run_at_once(tmp_path: Path, plugin_environment: d
     assert not (tmp_path / "out").exists()
 
 
+def test_a_cluster_that_was_once_started_here_and_is_gone_is_told_at_once(
+    tmp_path: Path, plugin_environment: dict[str, str]
+) -> None:
+    """Ray keeps the address of the last one in a file, and tried for minutes to reach it."""
+    (tmp_path / "in.txt").write_text("\n".join(CAPTIONS[:10]) + "\n")
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    environment = plugin_environment | {"RAY_TMPDIR": str(tmp_path)}
+    driver = start(tmp_path, environment, *RAY, "--address", "auto")
+    try:
+        out, err = driver.communicate(timeout=45)
+    finally:
+        driver.kill()
+    assert (driver.returncode, out) == (2, "")
+    assert "no Ray cluster answers at 127.0.0.1:1 ([Errno 111] Connection refused)" in err
+
+
 def test_the_embedded_engine_makes_the_same_on_ray(
     tmp_path: Path, plugin_environment: dict[str, str], tiny_gguf: Path
 ) -> None:
