@@ -16,6 +16,8 @@ from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import kind_of
 from laclip_aug.exchange.readers import CAPTION_KEYS, MISSING, InputOptions, table_rows
 
+_ABSENT = "captions whose image is absent"
+
 
 @dataclass(frozen=True)
 class Captioned:
@@ -37,13 +39,14 @@ def captioned(images: ImageSet, file: Path | None, folders: Sequence[Path] = ())
     left_out: dict[str, int] = {}
     rows: list[tuple[str, str | None]] = []
     if file is None:
+        left_out = {_ABSENT: images.absent} if images.absent else {}
         texts = [[text for text in own if text.strip()] for own in images.captions or [[]] * len(images.keys)]
     else:
         rows, texts = _rows(file), [[] for _ in images.keys]
         places = places_of((name for name, _ in rows), images.keys, folders, str(file))
         for name, caption in rows:
             if (place := places.get(name)) is None:
-                left_out["captions whose image is absent"] = left_out.get("captions whose image is absent", 0) + 1
+                left_out[_ABSENT] = left_out.get(_ABSENT, 0) + 1
             elif caption is None:
                 left_out["rows without a caption"] = left_out.get("rows without a caption", 0) + 1
             else:

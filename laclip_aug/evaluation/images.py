@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tarfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -20,12 +19,11 @@ from numpy.typing import NDArray
 
 from laclip_aug.encoding import decoded
 from laclip_aug.errors import InputError
+from laclip_aug.evaluation.samples import ENDINGS, tar_images
 from laclip_aug.exchange.addresses import is_address, shortened
-from laclip_aug.exchange.archives import local_tar
 from laclip_aug.exchange.images import ImagePlace
 from laclip_aug.exchange.places import expand, kind_of
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
 """The names under which folders of the usual splits are found."""
 CLASSNAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
@@ -46,6 +44,7 @@ class ImageSet:
         classes: their names.
         captions: ``[N]`` texts of each image; or None.
         templates: the data's own prompt templates, with ``{c}`` for the class.
+        absent: how many captions came with the images and are of none of them.
     """
 
     name: str
@@ -56,6 +55,7 @@ class ImageSet:
     classes: Sequence[str] = ()
     captions: Sequence[Sequence[str]] | None = None
     templates: Sequence[str] = field(default=())
+    absent: int = 0
 
     def only(self, indices: Sequence[int]) -> ImageSet:
         """The images of ``indices``, in that order."""
@@ -206,6 +206,7 @@ def _labelled_by_folder(images: ImageSet) -> ImageSet:
 
 def _of_tars(tars: Sequence[str], name: str, home: Path) -> ImageSet:
     """Samples of an image and, where they are, ``.cls`` (a class number) and ``.txt`` (captions, one a line)."""
+    absent = 0
     keys: list[str] = []
     places: list[ImagePlace] = []
     labels: list[int] = []
@@ -214,45 +215,25 @@ def _of_tars(tars: Sequence[str], name: str, home: Path) -> ImageSet:
     for tar in tars:
         state = Path(tar).stat()
         lines.append(f"{Path(tar).name}\0{state.st_size}\0{state.st_mtime_ns}")
-        for key, place, texts in _samples(tar):
+        images, without = tar_images(tar)
+        absent += without
+        for key, place, sample in images:
             keys.append(key)
             places.append(place)
-            labels.append(_class_number(texts.get("cls"), f"{tar}: {key}"))
-            captions.append([line.strip() for line in texts.get("txt", "").splitlines() if line.strip()])
+            labels.append(_class_number(sample.texts.get("cls"), f"{tar}: {key}"))
+            captions.append(sample.captions)
     if not keys:
         raise InputError(f"no image was found in {shortened(tars[0])}; its members must end in .jpg, .png, .webp, ...")
-    images = ImageSet(name, keys, _OfPlaces(places), _digest(lines))
+    found = ImageSet(name, keys, _OfPlaces(places), _digest(lines), absent=absent)
     if any(captions):
-        images = replace(images, captions=captions)
+        found = replace(found, captions=captions)
     if all(label == NO_LABEL for label in labels):
-        return _labelled_by_folder(images)
+        return _labelled_by_folder(found)
     classes = text_lines(home / CLASSNAMES) or [str(number) for number in range(max(labels) + 1)]
     if max(labels) >= len(classes):
         raise InputError(f"{name} has the class number {max(labels)}, but {home / CLASSNAMES} names {len(classes)}")
     own = text_lines(home / TEMPLATES)
-    return replace(images, labels=np.array(labels, dtype=np.int64), classes=classes, templates=own)
-
-
-def _samples(file: str) -> list[tuple[str, ImagePlace, dict[str, str]]]:
-    found: list[tuple[str, ImagePlace, dict[str, str]]] = []
-    try:
-        with local_tar(file) as tar:
-            stem, endings, texts = "", set[str](), dict[str, str]()
-            for member in tar:
-                path = Path(member.name)
-                ending = path.suffix.lower()
-                if not member.isfile() or any(part[0] == "." and part != ".." for part in path.parts):
-                    continue
-                if str(path.with_suffix("")) != stem or ending in endings:  # an ending that comes again is another's
-                    stem, endings, texts = str(path.with_suffix("")), set(), {}
-                endings.add(ending)
-                if ending in ENDINGS:
-                    found.append((member.name, ImagePlace(file, member.offset_data, member.size), texts))
-                elif ending in (".cls", ".txt") and (content := tar.extractfile(member)):
-                    texts[ending[1:]] = content.read().decode("utf-8-sig", "replace")
-    except (tarfile.TarError, OSError) as error:
-        raise InputError(f"{shortened(file)} cannot be read as an unpacked tar ({error}); fetch it again") from error
-    return found
+    return replace(found, labels=np.array(labels, dtype=np.int64), classes=classes, templates=own)
 
 
 def _class_number(text: str | None, place: str) -> int:

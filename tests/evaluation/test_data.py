@@ -121,6 +121,38 @@ def test_samples_of_one_key_in_a_tar_keep_their_own_classes_and_captions(tmp_pat
     assert found.captions == [["a dog"], ["a cat"], ["a bird"], []]
 
 
+def test_members_of_other_keys_between_an_image_and_its_texts_take_nothing_away(tmp_path: Path) -> None:
+    """What an open_clip loader makes one sample of (a key ends at the first dot) is one here; photos with dots too."""
+    shot = encoded((9, 9, 9), 1)
+    members = [
+        ("0.cls", b"1"), ("0.jpg", shot), ("0.seg.png", shot), ("0.txt", b"a dog"),
+        ("v1.0/1.cls", b"0"), ("v1.0/1.depth.npy", b"x"), ("v1.0/1.png", shot), ("v1.0/1.txt", b"a cat"),
+        ("trip.2019.jpg", shot), ("trip.2020.jpg", shot), ("trip.2019.txt", b"a hill"), ("trip.2020.txt", b"a lake"),
+    ]  # fmt: skip
+    found = local_images(str(tar_of(tmp_path / "a.tar", members)))
+    assert list(found.keys) == ["0.jpg", "0.seg.png", "v1.0/1.png", "trip.2019.jpg", "trip.2020.jpg"]
+    assert found.labels is not None and found.labels.tolist() == [1, -1, 0, -1, -1]
+    assert found.captions == [["a dog"], [], ["a cat"], ["a hill"], ["a lake"]]
+    assert captioned(found, None).left_out == {"images without a caption": 1}
+
+
+def test_texts_that_stand_apart_from_their_images_are_found_or_counted(tmp_path: Path) -> None:
+    """As ``tar cf a.tar *.jpg *.cls *.txt`` writes them: an open_clip loader passes over such samples."""
+    shots = [encoded((9, 9, 9), number) for number in range(3)]
+    images = [(f"{number}.jpg", shot) for number, shot in enumerate(shots)]
+    classes = [(f"{number}.cls", b"%d" % number) for number in range(3)]
+    texts = [("0.txt", b"a dog\none dog"), ("1.txt", b"a cat"), ("3.txt", b"a fish\none fish\n\n")]
+    for members in (images + classes + texts, texts + images + classes):
+        found = local_images(str(tar_of(tmp_path / "a.tar", members)))
+        assert found.labels is not None and found.labels.tolist() == [0, 1, 2]
+        chosen = captioned(found, None)
+        assert chosen.images.captions == [["a dog", "one dog"], ["a cat"]]
+        assert chosen.left_out == {"captions whose image is absent": 2, "images without a caption": 1}
+    twice = [("0.jpg", shots[0]), ("1.jpg", shots[1]), ("0.jpg", shots[2]), ("2.cls", b"0"), ("0.txt", b"a dog")]
+    with pytest.raises(InputError, match=r"has a caption \(1 captions whose image is absent\)"):
+        captioned(local_images(str(tar_of(tmp_path / "a.tar", twice))), None)
+
+
 def mnist(root: Path) -> None:
     """MNIST's own files, drawn here: 30 images to train, 12 to test."""
     raw = root / "MNIST/raw"
