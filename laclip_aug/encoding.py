@@ -59,6 +59,11 @@ def packed_as(head: bytes) -> str | None:
     return next((ending for magic, ending in _PACKED.items() if re.match(magic, head)), None)
 
 
+def unpack_command(file: str, ending: str, target: str) -> str:
+    """What to type to unpack ``file``, compressed as ``ending`` says, to ``target``."""
+    return f"{_UNPACK[ending]} {quote(file)} > {quote(target)}"
+
+
 def narrow_encoding(sample: bytes) -> str | None:
     """What a text of which ``sample`` is not UTF-8 seems to be: ``UTF-8`` with damage, or ``WINDOWS-1252``."""
     lossy = sample.decode("utf-8", "ignore")

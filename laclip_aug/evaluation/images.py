@@ -21,6 +21,7 @@ from laclip_aug.encoding import decoded
 from laclip_aug.errors import InputError
 from laclip_aug.evaluation.samples import ENDINGS, tar_images
 from laclip_aug.exchange.addresses import is_address, shortened
+from laclip_aug.exchange.archives import refuse_compressed, unpacked_name
 from laclip_aug.exchange.images import ImagePlace
 from laclip_aug.exchange.places import expand, kind_of
 
@@ -130,6 +131,7 @@ def local_images(address: str, split: str | None = None) -> ImageSet:
         raise InputError(f"{path} has no folder {split!r}; its folders are: {', '.join(there[:12]) or 'none'}")
     name = path.resolve().name
     if tars := sorted(folder.glob("*.tar"), key=lambda tar: (len(tar.name), tar.name)):
+        _refuse_packed(folder)
         return _of_tars([str(tar) for tar in tars], name, path)
     return _of_folder(folder, name)
 
@@ -146,6 +148,14 @@ def _refuse_tables(files: Sequence[str]) -> None:
         f"images are in a folder or in tars, and {shortened(file)} is neither ({kind}); name these with --data, and a "
         "table of their captions, or COCO's own JSON, with --captions"
     )
+
+
+def _refuse_packed(folder: Path) -> None:
+    """Raise if ``folder`` has a compressed tar that is not there unpacked, too: its images would be missing."""
+    for file in sorted(folder.iterdir()):
+        target = unpacked_name(file) if file.is_file() and file.name[0] != "." else None
+        if target and not target.exists():
+            refuse_compressed(file)
 
 
 def found_splits(folder: Path) -> dict[str, str]:
@@ -171,6 +181,7 @@ def _of_folder(folder: Path, name: str) -> ImageSet:
         inside = Path(at).relative_to(folder)
         files += [str(inside / file) for file in names if Path(file).suffix.lower() in ENDINGS and file[0] != "."]
     if not files:
+        _refuse_packed(folder)
         raise InputError(f"{folder} holds no image ({', '.join(sorted(ENDINGS))}) and no .tar; give another folder")
     files.sort()
     lines = [f"{file}\0{_state(folder / file)}" for file in files]

@@ -5,11 +5,16 @@ A tar without an end mark is read to its last member: some writers leave the mar
 
 from __future__ import annotations
 
+import re
 import tarfile
+from pathlib import Path
 from typing import IO
 
-from laclip_aug.encoding import packed_as
+from laclip_aug.encoding import packed_as, unpack_command
+from laclip_aug.errors import InputError
 from laclip_aug.exchange.unpacking import unpacked
+
+_PACKED_TAR = re.compile(r"\.(tar\.(gz|bz2|xz)|tgz|tbz2?|txz)$", re.IGNORECASE)
 
 
 class _Header(tarfile.TarInfo):
@@ -53,5 +58,29 @@ def flowing_tar(stream: IO[bytes]) -> Tar:
 
 
 def local_tar(file: str) -> Tar:
-    """An unpacked tar of this machine, which can be read in any order."""
+    """An unpacked tar of this machine, which can be read in any order.
+
+    Raises:
+        InputError: it is compressed; says how to unpack it.
+        tarfile.TarError, OSError: it cannot be read.
+    """
+    refuse_compressed(Path(file))
     return Tar.open(file, "r:")
+
+
+def refuse_compressed(file: Path) -> None:
+    """Raise :class:`InputError`, which says how to unpack it, if ``file`` is compressed."""
+    with file.open("rb") as stream:
+        ending = packed_as(stream.read(16))
+    if ending:
+        target = unpacked_name(file) or file.with_name(f"unpacked-{file.name}")
+        raise InputError(
+            f"{file} is compressed, and images are read from anywhere in a tar; unpack it with: "
+            f"{unpack_command(str(file), ending, str(target))}"
+        )
+
+
+def unpacked_name(file: Path) -> Path | None:
+    """What a file that is named like a compressed tar is to be called when it is unpacked."""
+    bare = _PACKED_TAR.sub("", file.name)
+    return None if bare == file.name else file.with_name(f"{bare}.tar")

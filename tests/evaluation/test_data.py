@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 import struct
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +24,13 @@ from laclip_aug.evaluation.libraries import library_images
 from laclip_aug.evaluation.model import _filling
 from laclip_aug.evaluation.protocols import load_protocol, protocol_names
 from laclip_aug.evaluation.splits import usual
+from laclip_aug.exchange.images import image_places
+from laclip_aug.exchange.readers import InputOptions
 from tests.evaluation.conftest import COLOURS, class_folders, encoded, tar_of
 
 NAMES = ["blue sky", "green grass", "red rose"]
+PACKED = [(".tar.gz", gzip.open, "gzip -dc"), (".tgz", gzip.open, "gzip -dc"), (".tar.bz2", bz2.open, "bzip2 -dc"),
+          (".tar.xz", lzma.open, "xz -dc")]  # fmt: skip
 
 
 def test_a_folder_for_each_class(tmp_path: Path) -> None:
@@ -498,6 +506,27 @@ def test_hard_negatives_of_one_name_are_refused(tmp_path: Path) -> None:
             _ = load_dataset(str(tmp_path / "p"), negatives=files).negatives
     files = ["a/swap.json", "b/add.json"]
     assert load_dataset(str(tmp_path / "p"), negatives=files).negatives == [Path(file) for file in files]
+
+
+@pytest.mark.parametrize(("ending", "opener", "command"), PACKED)
+def test_a_compressed_tar_is_told_how_to_unpack(ending: str, opener: Any, command: str, tmp_path: Path) -> None:
+    """Images are read from anywhere in a tar, which a compressed one does not allow."""
+    (tmp_path / "my set").mkdir()
+    plain = tar_of(tmp_path / "0.tar", [("0.png", encoded((9, 9, 9), 1)), ("0.txt", b"a dog")])
+    packed = tmp_path / f"my set/0{ending}"
+    with opener(packed, "wb") as file:
+        file.write(plain.read_bytes())
+    advice = f"is compressed, .*unpack it with: {command} '{packed}' > '{tmp_path}/my set/0.tar'"
+    for given in (str(packed), str(tmp_path / "my set")):
+        with pytest.raises(InputError, match=advice):
+            local_images(given)
+    with pytest.raises(InputError, match=advice):
+        list(image_places([str(packed)], InputOptions("webdataset")))
+    tar_of(tmp_path / "my set/1.tar", [("1.png", encoded((9, 9, 9), 2))])
+    with pytest.raises(InputError, match=advice):  # a half of the set is none
+        local_images(str(tmp_path / "my set"))
+    subprocess.run(advice.partition("with: ")[2], shell=True, check=True)
+    assert list(local_images(str(tmp_path / "my set")).keys) == ["0.png", "1.png"]
 
 
 def test_hostile_tars_and_templates(tmp_path: Path) -> None:
