@@ -7,7 +7,7 @@ their images alike, so what agrees further wins: of ``train/0.jpg`` and ``test/0
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def places_of(paths: Iterable[str], keys: Sequence[str], folders: Sequence[Path]
         InputError: two paths mean the same image, and nothing tells which is the right one.
     """
     ends, around = _ends(keys), [_parts(str(folder)) for folder in folders]
-    parts = {path: _parts(path) for path in paths}
+    parts = {path: _parts_there(path, ends) for path in paths}
     matches = {own: found for own in dict.fromkeys(parts.values()) if (found := _match(own, keys, ends, around))}
     ordered = sorted(matches.items(), key=lambda item: item[1].order, reverse=True)
     chosen: dict[int, tuple[str, ...]] = {}
@@ -87,6 +87,12 @@ def _match(
     if agreement == 0:
         agreement = max((_shared_end(path[:start], folders) for folders in around), default=0)
     return _Match(place, agreement, start == max(agreement, 0))
+
+
+def _parts_there(path: str, ends: Mapping[tuple[str, ...], int | None]) -> tuple[str, ...]:
+    r"""The parts of a path of a table, between which Windows writes ``\``, unless an image is called so."""
+    parts = _parts(path)
+    return parts if "\\" not in path or parts[-1:] in ends else _parts(path.replace("\\", "/"))
 
 
 def _parts(path: str) -> tuple[str, ...]:

@@ -60,11 +60,19 @@ def image_places(
             choose = _chooser(file, columns, [image_key] if image_key else list(IMAGE_KEYS))
             for _, (caption, path) in table_rows(file, kind, choose, log, options):
                 if isinstance(path, str):
-                    beside = str(Path(file).parent / path)
-                    place = ImagePlace(beside if not exists(path) and exists(beside) else path)
+                    place = ImagePlace(_there(path, Path(file).parent))
                     for text in caption if isinstance(caption, list) else [caption]:
                         if isinstance(text, str):
                             yield text, place
+
+
+def _there(path: str, folder: Path) -> str:
+    r"""What ``path`` names here, from the working directory or ``folder``; a path of Windows' is read with ``/``."""
+    for written in dict.fromkeys((path, path.replace("\\", "/"))):
+        for place in (written, str(folder / written)):
+            if exists(place):
+                return place
+    return path
 
 
 def _chooser(file: str, captions: list[str], images: list[str]) -> Callable[[Sequence[str]], Sequence[str]]:

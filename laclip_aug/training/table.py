@@ -48,12 +48,14 @@ def _refuse_table(given: str, option: str, args: Namespace) -> None:
         )
     image = row[args.csv_img_key]
     if isinstance(image, str) and not exists(image):
-        where = (
-            "check the paths in the table, or that the disk with the images is mounted"
-            if Path(image).is_absolute()
-            else f"paths are read from {Path.cwd()}: start training where they begin, or write whole paths"
-        )
-        raise ConfigurationError(f"the first image of {given}, {image}, is not there; {where}")
+        if exists(windows := image.replace("\\", "/")):
+            column = f"in the column {args.csv_img_key}"
+            where = f", but {windows} is; open_clip takes paths as they stand: {column}, write / for \\"
+        elif Path(image).is_absolute():
+            where = "; check the paths in the table, or that the disk with the images is mounted"
+        else:
+            where = f"; paths are read from {Path.cwd()}: start training where they begin, or write whole paths"
+        raise ConfigurationError(f"the first image of {given}, {image}, is not there{where}")
 
 
 def _cure(given: str, args: Namespace) -> str:

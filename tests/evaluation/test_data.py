@@ -481,6 +481,8 @@ def test_splits_in_tars_keep_their_own_captions(tmp_path: Path) -> None:
         (["1.png", "c/a/2.png"], ["1.png", "c/a/2.png"]),
         (["c/a/1.png", "b/a/1.png", "b/a/2.png"], "may both be of"),
         (["photos/a/1.png", "b/a/1.png"], ["photos/a/1.png", None]),
+        (["a\\1.png", r"C:\photos\a\2.png"], ["a\\1.png", r"C:\photos\a\2.png"]),  # made on Windows
+        ([r"photos\a\1.png", r"b\a\1.png"], [r"photos\a\1.png", None]),
     ],
 )
 def test_what_a_path_of_a_table_means(rows: list[str], expected: list[str | None] | str, tmp_path: Path) -> None:
@@ -497,6 +499,18 @@ def test_what_a_path_of_a_table_means(rows: list[str], expected: list[str | None
     found = captioned(images, tmp_path / "t.csv", data.folders("test"))
     keyed = dict(zip(found.images.keys, found.images.captions or [], strict=True))
     assert [keyed.get(f"a/{number}.png") for number in (1, 2)] == [text and [text] for text in expected]
+
+
+def test_a_backslash_in_the_name_of_an_image_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "photos/a").mkdir(parents=True)
+    for number, name in enumerate(("a/1.png", r"a\1.png", "a/2.png")):
+        (tmp_path / "photos" / name).write_bytes(encoded((9, 9, 9), number))
+    rows = [{"filename": name, "caption": "x", "negative_caption": "y"} for name in (r"a\1.png", r"a\2.png")]
+    (tmp_path / "swap.json").write_text(json.dumps(rows))
+    data = load_dataset(str(tmp_path / "photos"))
+    images, _ = data.images("test")
+    found = hard_negatives(images, tmp_path / "swap.json", data.folders("test"))
+    assert [images.keys[place] for place in found.images] == [r"a\1.png", "a/2.png"]
 
 
 def test_hard_negatives_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -36,6 +36,18 @@ def test_what_is_no_path_of_a_file_is_an_image_that_cannot_be_read(tmp_path, pat
     assert found(tmp_path / "t.jsonl") == [("a dog", b""), ("a cat", b"1")]
 
 
+def test_paths_as_windows_writes_them(tmp_path, monkeypatch):
+    """A file that has the backslash in its name is found by it."""
+    for name in ("a/1.png", r"a\1.png", "a/2.png", "b/3.png"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(name.encode())
+    rows = [r"a\1.png,one", r"a\2.png,two", r"set\b\3.png,three", r"a\4.png,four"]
+    (tmp_path / "set/t.csv").write_text("\n".join(["image,caption", *rows]))
+    monkeypatch.chdir(tmp_path)
+    expected = [("one", rb"a\1.png"), ("two", b"a/2.png"), ("three", b"b/3.png"), ("four", b"")]
+    assert found(tmp_path / "set/t.csv") == expected
+
+
 def test_samples_of_one_key_are_told_apart_where_an_ending_comes_again(tmp_path):
     """As open_clip's trainer does; a text may stand before its image."""
     members = [

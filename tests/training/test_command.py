@@ -86,6 +86,12 @@ def test_mistakes_are_explained(arguments: list[str], words: str, capsys: pytest
             "photos/0.png, is not there; paths are read from .*: start",
         ),
         ("a.tsv", "filepath\ttitle\n/photos/0.png\ta dog\n", [], "/photos/0.png, is not there; check the paths"),
+        (
+            "a.tsv",
+            "filepath\ttitle\n.\\0.png\ta dog\n",
+            [],
+            r"is not there, but ./0.png is; .* column filepath, write / for",
+        ),
     ],
 )
 def test_a_table_that_the_trainer_cannot_read_is_explained(
