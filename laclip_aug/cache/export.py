@@ -16,6 +16,7 @@ from laclip_aug.exchange.added_fields import field_names, trained_with, write_ta
 from laclip_aug.exchange.beside import Beside
 from laclip_aug.exchange.dataset_card import Origin, write_dataset
 from laclip_aug.exchange.export import export
+from laclip_aug.exchange.files import check_output
 from laclip_aug.exchange.line_files import SOURCE, write_lines
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import expand, kind_of
@@ -70,8 +71,10 @@ def export_beside(
     options, files = options or InputOptions(), expand(inputs)
     if "://" in output or output == "-":
         raise ConfigurationError(f"{output} is no file here; with --for, name a file or a directory of this machine")
-    cache, log = CaptionCache(directory), InputLog()
     kinds = {options.format or kind_of(file) for file in files}
+    if kinds != {"webdataset"}:
+        check_output(Path(output))
+    cache, log = CaptionCache(directory), InputLog()
     beside = Beside(cache, log, _as_imported(directory, cache.manifest))
     if kinds == {"webdataset"}:
         origin = {"cache": cache.fingerprint(), "captions": options.text_keys.typed().strip() or "txt"}

@@ -65,11 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write or read, and say what was done; 1 if something must be asked (again) after reading."""
     from laclip_aug.errors import ConfigurationError
+    from laclip_aug.exchange.files import check_output
     from laclip_aug.generation.batch_files import Answers, RequestFiles
 
     if args.n is not None and args.n < 1:
         raise ConfigurationError(f"--n must be at least 1, not {args.n}")
     _check(args)
+    check_output(Path(args.out) / "requests-00000.jsonl")
     requests = RequestFiles(Path(args.out), args.most_requests, args.most_megabytes * 10**6)
     if args.action == "write":
         return _write(args, _augmenter(args, None, requests), requests)

@@ -137,11 +137,11 @@ def run(args: argparse.Namespace) -> int:
     from laclip_aug.evaluation.model import Model
     from laclip_aug.evaluation.results import as_json, table
     from laclip_aug.evaluation.run import Evaluation, fitting
-    from laclip_aug.exchange.files import make_folder_of, replace_file
+    from laclip_aug.exchange.files import check_output, replace_file
 
     protocols = _protocols(args)
     if args.json not in (None, "-"):
-        make_folder_of(Path(args.json))
+        check_output(Path(args.json))
     sets = _data_sets(args)
     model = Model(args.model, args.pretrained, args.model_config, args.precision, args.device)
     evaluation = Evaluation(model, FeatureStore(args.features, args.batch_size, args.workers))

@@ -37,26 +37,26 @@ def run(args: argparse.Namespace) -> int:
     from laclip_aug.cache.report import report_of
     from laclip_aug.errors import ConfigurationError
     from laclip_aug.exchange.addresses import local_directory
-    from laclip_aug.exchange.files import make_folder_of, replace_file
+    from laclip_aug.exchange.files import check_output, replace_file
 
     if args.sample < 1:
         raise ConfigurationError(f"--sample must be at least 1, not {args.sample}")
     directory = Path(local_directory(args.directory))
-    out = None if args.out is None else Path(args.out)
-    if out is not None:
-        make_folder_of(out)
-    report = report_of(directory, args.gate, args.sample, args.seed)
     name = directory.resolve().name
+    page = None if args.json else Path(f"{name}-report.html")
+    out = page if args.out is None else Path(args.out)
+    if out is not None:
+        check_output(out)
+    report = report_of(directory, args.gate, args.sample, args.seed)
     if args.json:
         text = json.dumps(report, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
-        if out is None:
-            print(text, end="")
-            return 0
     else:
         from laclip_aug.cache.page import page_of
 
         text = page_of(report, name)
-        out = out or Path(f"{name}-report.html")
+    if out is None:
+        print(text, end="")
+        return 0
     replace_file(out, text.encode("utf-8"))
     print(f"{out}: {report['sample']['captions']} of {report['sample']['of']} captions measured")
     return 0

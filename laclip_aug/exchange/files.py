@@ -50,17 +50,17 @@ def write_new(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def write_output(path: Path) -> Iterator[IO[bytes]]:
-    """As :func:`write_new`, for a file that a user names: its folder is made if need be."""
-    make_folder_of(path)
+    """As :func:`write_new`, for a file that a user names; see :func:`check_output`."""
+    check_output(path)
     with write_new(path) as file:
         yield file
 
 
-def make_folder_of(path: Path) -> None:
-    """Make the folder of a file that a user names, if need be; before long work, so that it is not done for nothing.
+def check_output(path: Path) -> None:
+    """Make sure that a file that a user names can be written, its folder made if need be; before long work.
 
     Raises:
-        CacheError: it cannot be made.
+        CacheError: it is a folder, or it or its folder cannot be made.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +68,16 @@ def make_folder_of(path: Path) -> None:
         raise CacheError(
             f"cannot make the folder {path.parent}: {error.strerror or error}; name another place for {path.name}"
         ) from error
+    temporary = path.with_name(path.name + TEMPORARY) if path.name else path
+    try:
+        if path.is_dir():
+            raise CacheError(f"{path} is a folder; name a file to write, in it for example")
+        there = temporary.exists()
+        temporary.open("ab").close()  # permissions do not tell of a file system that is read-only
+        if not there:
+            temporary.unlink()
+    except OSError as error:
+        raise CacheError(f"cannot write {path}: {error.strerror or error}; name another place or file") from error
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -86,6 +86,15 @@ def test_requests_are_openais_form_in_files_of_bounded_size(tmp_path: Path) -> N
     assert batch("write", tmp_path, "small", "--most-megabytes", "0") == 2
 
 
+@pytest.mark.parametrize("action", [["write"], ["read", "--answers", "absent"]])
+def test_a_folder_of_requests_that_is_a_file_is_told(
+    tmp_path: Path, action: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "requests").write_text("")
+    assert batch(action[0], tmp_path, "requests", *action[1:]) == 2
+    assert f"cannot make the folder {tmp_path}/requests: File exists; name another" in capsys.readouterr().err
+
+
 def test_answers_as_windows_saves_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert batch("write", tmp_path, "requests", "--n", "1") == 0
     text = "".join(json.dumps(answer(request)) + "\r\n" for request in lines(tmp_path / "requests"))

@@ -183,16 +183,47 @@ def test_wrong_options(directory: Path, options: list[str], message: str, capsys
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "command", [["report", "absent", "--out"], ["eval", "all", "--model=no", "--data=no", "--json"]]
-)
-def test_a_folder_that_cannot_be_made_is_told_before_the_work(
-    tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture[str]
+WRITES = [
+    ["report", "absent", "--out"],
+    ["report", "absent", "--json", "--out"],
+    ["eval", "all", "--model=no", "--data=no", "--json"],
+    ["cache", "export", "CACHE"],
+    ["cache", "export", "--for", "t.csv", "--", "absent"],
+]
+"""What writes a file; of a cache or a model that is not there, if it would say so before it has done any work."""
+
+
+@pytest.mark.parametrize("command", WRITES)
+def test_a_file_that_cannot_be_written_is_told_before_the_work(
+    directory: Path,
+    tmp_path: Path,
+    command: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = [str(directory) if word == "CACHE" else word for word in command]
+    (tmp_path / "t.csv").write_text("filepath,caption\n0.jpg,a dog\n")
     (tmp_path / "notes").write_text("")
-    assert main([*command, str(tmp_path / "notes" / "today" / "page")]) == 2
-    told = capsys.readouterr().err
-    assert f"cannot make the folder {tmp_path}/notes/today: Not a directory; name another place" in told
+    (tmp_path / "of today.csv").mkdir()
+    long = "a" * 250 + ".csv"  # a name may have 255 bytes, and a half file's is longer
+    for given, words in (
+        ("notes/today/page.csv", "cannot make the folder notes/today: Not a directory; name another place"),
+        ("of today.csv", "of today.csv is a folder; name a file"),
+        (long, f"cannot write {long}: File name too long; name another"),
+    ):
+        assert main([*command, given]) == 2
+        assert words in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "of today.csv", "t.csv"]
+
+
+def test_the_page_that_is_not_named_is_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "absent-report.html").mkdir()
+    assert main(["report", "absent"]) == 2
+    assert "absent-report.html is a folder; name a file" in capsys.readouterr().err
 
 
 def test_a_missing_plotting_library_is_named(
