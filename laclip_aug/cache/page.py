@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,24 @@ TEMPLATE = "page.html"
 _KEPT = " \n\u200c\u200d"  # zero-width (non-)joiners shape Persian, Hindi and emoji
 
 
+def check_page() -> None:
+    """Raise :class:`MissingExtraError` unless jinja2 and matplotlib, which pages need, are installed."""
+    for module in ("jinja2", "matplotlib"):
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise MissingExtraError("plot", module) from error
+
+
 def page_of(report: Mapping[str, Any], title: str) -> str:
     """The page of a report as :func:`laclip_aug.cache.report.report_of` makes it.
 
     Raises:
         MissingExtraError: matplotlib or jinja2 is not installed.
     """
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    except ImportError as error:
-        raise MissingExtraError("plot", "jinja2") from error
+    check_page()
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page, or the JSON."""
+    from laclip_aug.cache.page import check_page, page_of
     from laclip_aug.cache.report import report_of
     from laclip_aug.errors import ConfigurationError
     from laclip_aug.exchange.addresses import local_directory
@@ -47,12 +48,12 @@ def run(args: argparse.Namespace) -> int:
     out = page if args.out is None else Path(args.out)
     if out is not None:
         check_output(out)
+    if not args.json:
+        check_page()
     report = report_of(directory, args.gate, args.sample, args.seed)
     if args.json:
         text = json.dumps(report, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
     else:
-        from laclip_aug.cache.page import page_of
-
         text = page_of(report, name)
     if out is None:
         print(text, end="")

@@ -41,12 +41,17 @@ class NGrams(Signal):
 
 
 class _Compared(Signal):
-    """A signal of each text among all: the search takes minutes for a shard, and is cut into parts."""
+    """A signal of each text among all: the search takes minutes for a shard, and is cut into parts.
+
+    Raises:
+        MissingExtraError: faiss or scikit-learn is not installed.
+    """
 
     needs = "texts"
 
     def __init__(self) -> None:
         self._embed = Embedding()
+        library()  # now, and not when a shard has been read
 
     def measure(self, pairs: Sequence[TextPair]) -> list[float]:
         """The numbers of all ``pairs``."""

@@ -226,9 +226,14 @@ def test_the_page_that_is_not_named_is_a_folder(
     assert "absent-report.html is a folder; name a file" in capsys.readouterr().err
 
 
-def test_a_missing_plotting_library_is_named(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
+def test_a_missing_plotting_library_is_named_before_the_work(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert main(["report", str(directory)]) == 2
+    """That the cache is not there would be told by the work."""
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", "absent", "--json"]) == 2
+    assert "absent is no rewrite cache" in capsys.readouterr().err
+    assert main(["report", "absent"]) == 2
     assert "pip install 'laclip-aug[plot]'" in capsys.readouterr().err

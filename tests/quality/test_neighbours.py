@@ -1,8 +1,11 @@
 """Signals over all texts of a shard."""
 
+import sys
+
 import numpy as np
 import pytest
 
+from laclip_aug.errors import MissingExtraError
 from laclip_aug.quality import neighbours
 from laclip_aug.quality.signals import TextPair, create_signal
 
@@ -46,6 +49,13 @@ def test_neighbours_look_back_only() -> None:
     assert found[1] < 0.4
     assert 0.8 < found[2] < 1
     assert found[3] == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["rank", "neighbours"])
+def test_a_missing_library_is_named_before_anything_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(MissingExtraError, match="'faiss'; install it with: pip install"):
+        create_signal(name)
 
 
 @pytest.mark.parametrize("rest", [1, 19, 20])
