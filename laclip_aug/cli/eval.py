@@ -103,8 +103,12 @@ def check_line(words: Sequence[str], *, data: bool) -> None:
     args = parser.parse_args([*words, "--model", "any"])
     _protocols(args)
     for one in _data_sets(args) if data else ():
-        files = {"--captions": [one.captions] if one.captions else [], "--negatives": one.negatives}
-        for option, file in ((option, file) for option, named in files.items() for file in named):
+        _look_for([one.captions] if one.captions else [], one.negatives)
+
+
+def _look_for(captions: Sequence[Path], negatives: Sequence[Path]) -> None:
+    for option, files in (("--captions", captions), ("--negatives", negatives)):
+        for file in files:
             if not file.is_file():
                 raise ConfigurationError(f"there is no file {file}; check the path of {option}")
 
@@ -143,6 +147,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json not in (None, "-"):
         check_output(Path(args.json))
     sets = _data_sets(args)
+    _look_for([Path(args.captions)] if args.captions else [], [Path(file) for file in args.negatives or ()])
     model = Model(args.model, args.pretrained, args.model_config, args.precision, args.device)
     evaluation = Evaluation(model, FeatureStore(args.features, args.batch_size, args.workers))
     results, failed = [], 0

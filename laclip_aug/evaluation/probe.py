@@ -13,9 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from laclip_aug.errors import ConfigurationError
 from laclip_aug.evaluation.accuracy import top_k_and_mean
-from laclip_aug.evaluation.logistic import OBJECTIVES, fit
+from laclip_aug.evaluation.logistic import fit
 from laclip_aug.evaluation.protocols import LinearProbe
 
 Split = tuple[NDArray[np.floating], NDArray[np.int64]]
@@ -66,15 +65,10 @@ def linear_probe(
         train: features ``[N, D]`` and class numbers ``[N]``; the precision of the features is that of the fit.
         mean_per_class: choose C by the mean over classes, not by the part of the images that is right.
         device: of the fit, as torch names it; a GPU where there is one, if empty.
-
-    Raises:
-        ConfigurationError: the protocol has no such objective, or no values of C.
     """
     import torch
     from tqdm import tqdm
 
-    if protocol.objective not in OBJECTIVES or not protocol.costs or min(protocol.costs) <= 0:
-        raise ConfigurationError(f"{protocol.name}: objective must be {' or '.join(OBJECTIVES)}, and costs above 0")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     metric = "mean-per-class" if mean_per_class else "top-1"
     names, numbers = np.unique(np.concatenate([train[1], val[1], test[1]]), return_inverse=True)

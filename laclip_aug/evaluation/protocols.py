@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from laclip_aug.errors import ConfigurationError, UnknownNameError
+from laclip_aug.evaluation.logistic import OBJECTIVES
 
 FOLDER = Path(__file__).parent / "protocols"
 
@@ -57,6 +58,9 @@ class LinearProbe(Protocol):
         objective: ``norm`` or ``scikit-learn``; see :mod:`laclip_aug.evaluation.logistic`.
         costs: the coarse values of C, ascending.
         fine: values around the best of them, log-spaced from a coarse step below it to one above.
+
+    Raises:
+        ConfigurationError: there is no such objective, or no values of C.
     """
 
     kind: ClassVar[str] = "linear-probe"
@@ -64,6 +68,10 @@ class LinearProbe(Protocol):
     iterations: int
     costs: Sequence[float]
     fine: int
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES or not self.costs or min(self.costs) <= 0:
+            raise ConfigurationError(f"{self.name}: objective must be {' or '.join(OBJECTIVES)}, and costs above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from laclip_aug.evaluation.captions import captioned, hard_negatives
 from laclip_aug.evaluation.composition import composition
 from laclip_aug.evaluation.datasets import DataSet, Labelled, same_classes
 from laclip_aug.evaluation.features import FeatureStore
-from laclip_aug.evaluation.fewshot import few_shot
+from laclip_aug.evaluation.fewshot import episodes, few_shot
 from laclip_aug.evaluation.model import TEMPLATE_SETS, Model
 from laclip_aug.evaluation.probe import linear_probe
 from laclip_aug.evaluation.protocols import Composition, FewShot, LinearProbe, Protocol, Retrieval, ZeroShot
@@ -72,6 +72,10 @@ class Evaluation:
 
     def few_shot(self, protocol: FewShot, data: DataSet) -> Found:
         """What :meth:`run` is made of, for few-shot classification."""
+        parts = [data.labelled(role) for role in ("train", "test")]
+        labels = same_classes(parts)
+        drawn = episodes(labels[0], labels[1], 1, protocol.ways, protocol.shots, protocol.queries, protocol.seed)
+        next(drawn)  # raises if there are too few images, before any is read
         ((train, train_labels), (test, test_labels)), counts, left_out, images = self._splits(data, "train", "test")
         found = few_shot(
             train, train_labels, test, test_labels,
@@ -112,8 +116,8 @@ class Evaluation:
         images = images.only(chosen.tolist())
         metrics: dict[str, float] = {}
         counts, left_out = Counter[str](), Counter[str]()
-        for file in data.negatives:
-            rows = hard_negatives(images, file, data.folders("test"))
+        files = [hard_negatives(images, file, data.folders("test")) for file in data.negatives]
+        for rows in files:
             used = sorted(set(rows.images))
             features = self.store.images(self.model, images.only(used))
             places = np.searchsorted(used, rows.images)

@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from laclip_aug.errors import ConfigurationError, InputError
+from laclip_aug.evaluation.datasets import load_dataset
+from laclip_aug.evaluation.features import FeatureStore
+from laclip_aug.evaluation.protocols import Composition, FewShot, load_protocol
+from laclip_aug.evaluation.run import Evaluation
 from tests.evaluation.conftest import COLOURS, CONFIG, Run, class_folders, encoded, tar_of
 from tests.training.upstream import KNOWS_DIRECTORIES
 
@@ -147,6 +152,41 @@ def test_one_failure_leaves_the_others(laclip_eval: Run, tmp_path: Path) -> None
     assert "empty: " in done.stderr
     assert "holds no image" in done.stderr
     assert "photos  zero-shot-7 v1" in done.stdout
+
+
+def test_what_cannot_be_evaluated_is_told_before_images_are_read(laclip_eval: Run, model: Any, tmp_path: Path) -> None:
+    """Features are made of the images of a whole set, which may take hours."""
+    class_folders(tmp_path / "photos/train", 2)
+    class_folders(tmp_path / "photos/test", 2)
+    given = ["--data", str(tmp_path / "photos")]
+    for option in ("--captions", "--negatives"):
+        done = laclip_eval("all", *given, option, str(tmp_path / "absent.json"))
+        assert done.returncode == 2
+        assert f"there is no file {tmp_path}/absent.json; check the path of {option}" in done.stderr
+
+    evaluation = Evaluation(model, FeatureStore(tmp_path / "features", workers=0))
+    data = load_dataset(str(tmp_path / "photos"))
+    for ways, shots, words in ((4, 1, "4-way episodes need as many classes .* there are 3"), (3, 3, "3-shot episodes")):
+        few = FewShot(name="few", version=1, episodes=2, ways=ways, shots=shots, queries=1, seed=0)
+        with pytest.raises(InputError, match=words):
+            evaluation.run(few, data)
+    row = {"filename": "red_rose/0.png", "caption": "a rose", "negative_caption": "a lily"}
+    for name, rows in (("swap", [row]), ("add", [{**row, "filename": "tulip/7.png"}])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    both = load_dataset(str(tmp_path / "photos"), negatives=[str(tmp_path / "swap.json"), str(tmp_path / "add.json")])
+    with pytest.raises(InputError, match=r"add.json: none of its 1 rows is of an image"):
+        evaluation.run(Composition(name="composition", version=1), both)
+    assert not (tmp_path / "features").exists()
+
+
+@pytest.mark.parametrize("wrong", ["objective: l1", "costs: []", "costs: [0, 1]"])
+def test_a_probe_that_cannot_be_fitted_is_refused_as_it_is_read(tmp_path: Path, wrong: str) -> None:
+    settings = {"kind": "linear-probe", "name": "p", "version": "1", "objective": "norm", "iterations": "9",
+                "costs": "[1]", "fine": "3"}  # fmt: skip
+    settings[wrong.partition(": ")[0]] = wrong.partition(": ")[2]
+    (tmp_path / "p.yaml").write_text("\n".join(f"{name}: {value}" for name, value in settings.items()))
+    with pytest.raises(ConfigurationError, match="p: objective must be norm or scikit-learn, and costs above 0"):
+        load_protocol(str(tmp_path / "p.yaml"))
 
 
 def folder_of_a_model(folder: Path) -> Path:
