@@ -93,17 +93,28 @@ class _Parser(argparse.ArgumentParser):
 
 
 def check_line(words: Sequence[str], *, data: bool) -> None:
-    """Parse what follows ``laclip-aug eval``, the model left out, as it would; with ``data``, look for the data too.
+    """Parse what follows ``laclip-aug eval``, the model left out, as it would; with ``data``, look at the data too.
 
     Raises:
-        ConfigurationError: an option is wrong, or a data set or a file of it is not there.
+        ConfigurationError: an option is wrong, a data set or a file of it is not there, or lacks what is asked for.
+        InputError: the images of a data set cannot be listed.
     """
     parser = _Parser(prog="laclip-aug eval", add_help=False, allow_abbrev=False)
     add_arguments(parser, words)
     args = parser.parse_args([*words, "--model", "any"])
-    _protocols(args)
-    for one in _data_sets(args) if data else ():
+    protocols = _protocols(args)
+    if not data:
+        return
+    from laclip_aug.evaluation.run import fitting
+
+    sets = _data_sets(args)
+    for one in sets:
         _look_for([one.captions] if one.captions else [], one.negatives)
+    lacking = [
+        f"{one.spec.name} has {why} for {found.name}" for one in sets for found, why in fitting(one, protocols) if why
+    ]
+    if lacking and (args.kind != "all" or len(lacking) == len(sets) * len(protocols)):
+        raise ConfigurationError(f"{lacking[0]}; give classes, splits, captions or negatives")
 
 
 def _look_for(captions: Sequence[Path], negatives: Sequence[Path]) -> None:

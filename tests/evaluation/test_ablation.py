@@ -23,6 +23,7 @@ from laclip_aug.evaluation.ablation.records import CellRecord
 from laclip_aug.evaluation.ablation.statistics import bootstrap, paired, summary
 from laclip_aug.evaluation.ablation.table import markdown, rows_of
 from laclip_aug.evaluation.recipes import load_recipe
+from tests.evaluation.conftest import class_folders, encoded
 
 
 def make_cache(directory: Path, kind: str, sources: tuple[str, ...], each: int = 1) -> str:
@@ -307,14 +308,23 @@ def test_a_line_that_no_evaluation_takes_is_refused_before_training(
             "composition --data photos --negatives swap.json",
             "there is no file swap.json; check the path of --negatives",
         ),
+        ("retrieval --data photos", "photos has no captions for retrieval; give"),
+        ("few-shot --data photos", "photos has no split for training for few-shot; give"),
+        ("zero-shot --data photos --data flat", "flat has no classes for zero-shot-80; give"),
+        ("all --data flat", "flat has no classes for zero-shot-7; give"),
+        ("all --data photos --data empty", "empty holds no image"),
     ],
 )
 def test_what_an_evaluation_needs_is_looked_for_before_training(
     line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("photos").mkdir()
-    read(tmp_path, {"model": "RN50", "mode": "none"}, evaluate=["retrieval --data photos", line])
+    class_folders(Path("photos"), 1)
+    for folder in ("flat", "empty"):
+        Path(folder).mkdir()
+    Path("flat/0.png").write_bytes(encoded((9, 9, 9), 1))
+    fine = ["zero-shot --data photos", "all --data photos --data flat"]
+    read(tmp_path, {"model": "RN50", "mode": "none"}, evaluate=[*fine, line])
     assert main(["ablate", "a.yaml", "--dry-run"]) == 0  # the data may be on another machine
     assert main(["ablate", "a.yaml"]) == 2
     assert message in capsys.readouterr().err
