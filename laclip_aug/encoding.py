@@ -61,7 +61,7 @@ def packed_as(head: bytes) -> str | None:
 
 def unpack_command(file: str, ending: str, target: str) -> str:
     """What to type to unpack ``file``, compressed as ``ending`` says, to ``target``."""
-    return f"{_UNPACK[ending]} {quote(file)} > {quote(target)}"
+    return f"{UNPACK[ending]} {quote(file)} > {quote(target)}"
 
 
 def narrow_encoding(sample: bytes) -> str | None:
