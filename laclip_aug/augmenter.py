@@ -162,12 +162,21 @@ class CaptionAugmenter(ABC):
 
         Raises:
             UnknownNameError: an option is none of the constructor's parameters; suggests the nearest.
+            ConfigurationError: an option without a default is not given.
         """
         parameters = inspect.signature(cls).parameters
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             for option in options:
                 if option not in parameters:
                     raise UnknownNameError(f"option of augmenter {cls.name!r}", option, parameters)
+        catching = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        needed = [name for name, p in parameters.items() if p.default is p.empty and p.kind not in catching]
+        for name in needed:
+            if name not in options:
+                raise ConfigurationError(
+                    f"the augmenter {cls.name!r} needs the option {name!r}; give it by that name, on a command line as "
+                    f"--option {name}=VALUE"
+                )
         return cls(**options)
 
     @classmethod  # noqa: B027 (to be overridden, or not)
@@ -222,6 +231,7 @@ def create_augmenter(name: str, **options: Any) -> CaptionAugmenter:
 
     Raises:
         UnknownNameError: ``name`` is not registered, or it does not know an option; suggests the nearest.
+        ConfigurationError: the kind needs an option that is not given.
         MissingExtraError: the kind needs an optional dependency.
     """
     return augmenter_class(name).from_options(**options)

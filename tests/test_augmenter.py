@@ -10,6 +10,7 @@ import pytest
 
 from laclip_aug import CaptionAugmenter, Outcome, Rejection, Rewrite, create_augmenter
 from laclip_aug.augmenter import augmenter_class, augmenter_names, texts_of
+from laclip_aug.cli import main
 from laclip_aug.errors import ConfigurationError, UnknownNameError
 
 THIRD_PARTY = """
@@ -63,6 +64,16 @@ def test_registry_errors(third_party: None) -> None:
         augmenter_class("broken")
     with pytest.raises(ConfigurationError, match="more than once"):
         augmenter_class("eda")
+
+
+def test_an_option_that_is_needed_and_not_given_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigurationError, match="augmenter 'cached' needs the option 'cache'"):
+        create_augmenter("cached", on_miss="original")
+    assert main(["rewrite", "a dog", "--augmenter", "cached"]) == 2
+    assert capsys.readouterr().err == (
+        "laclip-aug: error: the augmenter 'cached' needs the option 'cache'; give it by that name, on a command line "
+        "as --option cache=VALUE\n"
+    )
 
 
 def test_every_registered_augmenter_loads_under_its_own_name() -> None:
