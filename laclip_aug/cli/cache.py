@@ -31,6 +31,7 @@ from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
 from laclip_aug.cli.export import add_export_arguments, run_export
 from laclip_aug.cli.filter import add_filter_arguments, run_filter
 from laclip_aug.cli.importing import add_import_arguments, run_import
+from laclip_aug.cli.streams import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -158,15 +159,17 @@ def _show(args: argparse.Namespace) -> int:
     else:
         records = sample(directory, 5 if args.sample is None else args.sample, args.seed)
     for record in records:
-        print(f"{record.image}: {record.caption}" if record.image else record.caption)
-        for rewrite in record.rewrites:
-            print(f"  {rewrite.source}: {rewrite.text}")
+        lines = [f"{record.image}: {record.caption}" if record.image else record.caption]
+        lines += [f"  {rewrite.source}: {rewrite.text}" for rewrite in record.rewrites]
         leader = leader_of(record)
         if leader is not None:
-            print(f"  folded onto: {leader}")
-        for rejection in record.rejections:
-            if rejection.reason != FOLDED:
-                print(f"  {rejection.source}, rejected, {rejection.reason}: {rejection.text}")
+            lines.append(f"  folded onto: {leader}")
+        lines += [
+            f"  {rejection.source}, rejected, {rejection.reason}: {rejection.text}"
+            for rejection in record.rejections
+            if rejection.reason != FOLDED
+        ]
+        print("\n".join(map(printable, lines)))
     return 0
 
 

@@ -17,10 +17,12 @@ from contextlib import closing
 
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
+from laclip_aug.cli.streams import printable
 
 _STRATEGIES = 4
 _FEW = 16  # texts; from there on an engine has its usual size
 _SHOWN = 8  # rejections; a small model draws dozens
+_LONGEST = 300  # characters of a text that are printed
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     failed = [outcome for outcome in outcomes.values() if outcome.failed]
     for outcome in failed:
         print(
-            f"laclip-aug: {outcome.caption[:60]!r} failed, {_printable(outcome.failed, 1000)}; the caption is not at "
+            f"laclip-aug: {outcome.caption[:60]!r} failed, {printable(outcome.failed, 1000)}; the caption is not at "
             "fault: run the same command again to ask for it again",
             file=sys.stderr,
         )
@@ -79,8 +81,8 @@ def _as_json(outcome: Outcome) -> dict[str, object]:
 
 def _as_text(outcome: Outcome, n: int) -> str:
     width = max((len(r.source) for made in (outcome.rewrites, outcome.rejections) for r in made), default=0)
-    lines = [_printable(outcome.caption)]
-    lines += [f"  {r.source:<{width}}  {_printable(r.text)}" for r in outcome.rewrites]
+    lines = [printable(outcome.caption, _LONGEST)]
+    lines += [f"  {r.source:<{width}}  {printable(r.text, _LONGEST)}" for r in outcome.rewrites]
     made, rejected = len(outcome.rewrites), len(outcome.rejections)
     counts = ", ".join(
         f"{reason} {count}" for reason, count in Counter(r.reason for r in outcome.rejections).most_common()
@@ -88,13 +90,7 @@ def _as_text(outcome: Outcome, n: int) -> str:
     became = "it failed" if outcome.failed else f"{rejected} rejected: {counts}" if rejected else "none rejected"
     lines.append(f"{made} of {n} rewrites; {became}")
     shown = outcome.rejections[:_SHOWN]
-    lines += [f"  {r.source:<{width}}  {r.reason}: {_printable(r.text)}".rstrip(" :") for r in shown]
+    lines += [f"  {r.source:<{width}}  {r.reason}: {printable(r.text, _LONGEST)}".rstrip(" :") for r in shown]
     if rejected > _SHOWN:
         lines.append(f"  … and {rejected - _SHOWN} more rejections; --json prints them all")
     return "\n".join(lines)
-
-
-def _printable(text: str, most: int = 300) -> str:
-    """``text`` on one line of a terminal: nothing in it can move the cursor, and a lone surrogate can be written."""
-    shown = "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
-    return shown if len(shown) <= most else shown[: most - 1] + "…"

@@ -7,6 +7,8 @@ import os
 import sys
 from contextlib import suppress
 
+_JOINERS = "\u200c\u200d"  # Persian, Hindi and emoji are written with them, and they move nothing
+
 
 def open_streams() -> None:
     """Put silent streams where there are none (``2>&-``), and let no character that a terminal lacks stop a print.
@@ -30,3 +32,14 @@ def drop_output() -> None:
     except OSError:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def printable(text: str, most: int | None = None) -> str:
+    """``text`` on one line of a terminal, at most so many characters of it: nothing in it can move the cursor or turn
+    the direction of writing, and a lone surrogate can be written.
+    """
+    shown = "".join(
+        c if c.isprintable() or c in _JOINERS else " " if c.isspace() else c.encode("unicode_escape").decode()
+        for c in text
+    )
+    return shown if most is None or len(shown) <= most else shown[: most - 1] + "…"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from laclip_aug.augmenter import CaptionAugmenter, augmenter_class, create_augmenter
+from laclip_aug.cli.streams import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
@@ -62,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(augmenter: CaptionAugmenter, captions: Sequence[str], n: int, seed: int) -> None:
     for outcome in augmenter.outcomes(captions, n, seed):
-        print(outcome.caption)
+        print(printable(outcome.caption))
         for rewrite in outcome.rewrites:
-            print(f"  {rewrite.source}: {rewrite.text}")
+            print(f"  {rewrite.source}: {printable(rewrite.text)}")
         for rejection in outcome.rejections:
-            print(f"  {rejection.source}: rejected ({rejection.reason}): {rejection.text}")
+            print(f"  {rejection.source}: rejected ({rejection.reason}): {printable(rejection.text)}")

@@ -34,6 +34,12 @@ def test_the_command_shows_texts_and_reasons(capsys: pytest.CaptureFixture[str])
     assert lines[-1].startswith("  bt-de: rejected (source-empty)")
 
 
+def test_the_command_prints_nothing_that_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["translate", "text", "a dog\x1b[2J on grass", "--n", "1", "--retries", "0"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("a dog\\x1b[2J on grass\n") and "\x1b" not in shown
+
+
 def test_the_command_refuses_what_does_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["translate", "text", "a dog", "--pivot", f"fr={tmp_path}"]) == 2
     assert "laclip-aug translate convert" in capsys.readouterr().err

@@ -65,6 +65,21 @@ def test_show(directory, capsys):
     assert run(capsys, "show", directory, "a bird", "--head", 3)[0] == 2
 
 
+def test_a_caption_that_is_shown_cannot_move_the_cursor(tmp_path, capsys):
+    (tmp_path / "in.jsonl").write_text(
+        json.dumps({"title": "a dog \x1b[2J\x07 \u202eon grass"}) + "\n" + json.dumps({"title": "می\u200cدود"}) + "\n"
+    )
+    built = ["build", str(tmp_path / "in.jsonl"), "--cache", str(tmp_path / "cache"), "--augmenter", "shout"]
+    assert main(built) == 0
+    capsys.readouterr()
+    status, text = run(capsys, "show", tmp_path / "cache", "a dog \x1b[2J\x07 \u202eon grass")
+    assert status == 0
+    assert text.startswith("a dog \\x1b[2J\\x07 \\u202eon grass\n  loud: A DOG \\x1b[2J\\x07 \\u202eON GRASS ")
+    assert "می\u200cدود" in run(capsys, "show", tmp_path / "cache", "می\u200cدود")[1]  # Persian is written with it
+    assert main(["rewrite", "می\u200cدود", "--augmenter", "shout"]) == 0
+    assert capsys.readouterr().out.startswith("می\u200cدود\n")
+
+
 def test_verify_says_what_is_damaged(directory, capsys):
     assert run(capsys, "verify", directory) == (0, "sound\n")
     shard = directory / "shard-000001.parquet"
