@@ -114,7 +114,8 @@ class Run:
         while slab := list(islice(source, CHUNK)):
             if self.part is not None:
                 mine = [caption for caption in slab if self.part.has(normalise(caption))]
-                self.report.elsewhere += len(slab) - len(mine)
+                # a missing caption is refused where it is read, in every part
+                self.report.elsewhere += len(slab) - slab.count(MISSING) - (len(mine) - mine.count(MISSING))
                 slab = mine
             yield from self._leading(slab, self.fit(slab))
             self._show()
@@ -134,10 +135,10 @@ class Run:
         """Each caption normalised, or ``None`` if it is known to the cache or no augmenter should see it."""
         chosen: list[str | None] = []
         texts = [normalise(caption) for caption in slab]
-        for caption, new in zip(texts, self.writer.new(texts), strict=True):
+        for given, caption, new in zip(slab, texts, self.writer.new(texts), strict=True):
             reason = self.unfit(caption)
             if reason:
-                if reason != "missing":  # counted where it was read
+                if given != MISSING:  # that is counted where it was read
                     self.log.reject(reason, repr(caption[:60]))
                 if new and reason != "not-unicode":
                     self.writer.add(Outcome(caption, (), (Rejection(INPUT_SOURCE, reason),)))

@@ -124,6 +124,21 @@ def test_refused_captions_are_counted_once(tmp_path: Path) -> None:
     assert content(tmp_path / "all") == content(tmp_path / "whole")
 
 
+def test_the_counts_of_each_part_add_up_to_the_rows(tmp_path: Path) -> None:
+    inputs = tmp_path / "in.jsonl"
+    rows = [*CAPTIONS[:20], CAPTIONS[0], "x" * 5000, "&nbsp;", None, None, "nan", " nan\t"]
+    inputs.write_text("".join(json.dumps({"caption": row}) + "\n" for row in rows))
+    parts = [
+        build_cache(inputs, tmp_path / f"p{i}", ShoutAugmenter(), progress=False, part=Part(i, 3)) for i in range(3)
+    ]
+    counted = [(p.made, p.repeated, sum(p.input.rejections.values()), p.elsewhere) for p in parts]
+    assert [sum(numbers) for numbers in counted] == [27, 27, 27]
+    assert sum(made for made, *_ in counted) == 20
+    assert sum(repeated for _, repeated, *_ in counted) == 1
+    whole = build_cache(inputs, tmp_path / "whole", ShoutAugmenter(), progress=False)
+    assert (whole.made, whole.repeated, whole.input.rejections) == (20, 1, {"missing": 4, "too-long": 1, "empty": 1})
+
+
 def test_conflicts_are_counted_and_named_and_the_first_cache_wins(tmp_path: Path) -> None:
     build_cache(table(tmp_path / "a.txt", CAPTIONS[:30]), tmp_path / "a", ShoutAugmenter(), progress=False)
     build_cache(table(tmp_path / "b.txt", CAPTIONS[20:50]), tmp_path / "b", ShoutAugmenter("?"), progress=False)
