@@ -67,16 +67,17 @@ class BuildReport:
         if self.elsewhere:
             out.append(f"  {self.elsewhere} rows are of other shards")
         out += [f"  {line}" for line in (*self.input.lines(), *self.input.audit)]
+        tried = f", {run.acceptance:.1%} of attempts accepted" if run.rewrites or run.rejections else ""
         out.append(
             f"this run: {self.seconds:.1f} s, {rate:.1f} captions/s, "
-            f"{run.tokens / max(self.seconds, 1e-9):.0f} tokens/s, {run.acceptance:.1%} of attempts accepted"
+            f"{run.tokens / max(self.seconds, 1e-9):.0f} tokens/s{tried}"
+        )
+        out.append(
+            f"the cache holds {cache.captions} captions; {cache.with_rewrites} of them "
+            f"({cache.with_rewrites / max(1, cache.captions):.1%}) have a rewrite"
         )
         for source, number in cache.rewrites.items():
             out.append(f"  rewrites, {source}: {number}")
         for reason, number in sorted(cache.rejections.items(), key=lambda item: -item[1]):
             out.append(f"  rejections, {reason}: {number}")
-        out.append(
-            f"the cache holds {cache.captions} captions; {cache.with_rewrites} of them "
-            f"({cache.with_rewrites / max(1, cache.captions):.1%}) have a rewrite"
-        )
         return out

@@ -65,6 +65,24 @@ def test_each_distinct_caption_is_recorded_once(tmp_path):
     assert "rejections, too-loud: 3" in "\n".join(report.lines())
 
 
+def test_what_a_run_made_and_what_the_cache_holds_stand_apart(tmp_path):
+    source = write(tmp_path / "in.txt", "a dog", "hopeless case")
+    build_cache(source, tmp_path / "cache", ShoutAugmenter())
+    write(tmp_path / "in.txt", "a dog", "a cat")
+    report = build_cache(source, tmp_path / "cache", ShoutAugmenter())
+    run, *held = report.lines()[1:]
+    assert run.startswith("this run: ") and run.endswith(", 100.0% of attempts accepted")  # both texts of "a cat"
+    assert held == [
+        "the cache holds 3 captions; 2 of them (66.7%) have a rewrite",
+        "  rewrites, loud: 2",
+        "  rewrites, calm: 2",
+        "  rejections, too-loud: 2",
+    ]
+    nothing_new = build_cache(source, tmp_path / "cache", ShoutAugmenter()).lines()
+    assert nothing_new[0] == "read 2 rows: 0 captions made, 2 repeated or made before, 0 refused"
+    assert "accepted" not in nothing_new[1]  # nothing was tried
+
+
 def test_texts_are_those_of_the_augmenter_under_the_seed(tmp_path):
     source = write(tmp_path / "in.txt", "a dog", "a cat")
     build_cache(source, tmp_path / "cache", ShoutAugmenter(), seed=3, n=4)
