@@ -102,6 +102,7 @@ def filter_cache(
         raise ConfigurationError(f"the build of {directory} has not finished; run it to its end first")
     if out.exists() and out.resolve() == directory.resolve():
         raise ConfigurationError(f"{out} is the cache itself; give a new directory with --out")
+    gate.load()
     source, report = now.manifest, FilterReport(now.manifest.counts)
     bars, started = partial(Bar, shown=progress, clock=clock), clock()
     with writer_lock(out):
@@ -153,6 +154,7 @@ def sweep(
     gate = Gate(gate_of(directory, spec))
     now = snapshot(directory)
     _check_images(gate, images, now.manifest)
+    gate.load()
     bars, look = partial(Bar, shown=progress, clock=clock), _look(images)
     gate.learn(_Captions(directory, now.manifest, bars))
     sides = {condition.side: condition for condition in gate.conditions}  # of two bounds on one side the values are one

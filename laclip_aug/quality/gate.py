@@ -115,6 +115,11 @@ class Gate:
         """Reference → signal, in the order of the conditions."""
         return dict(self._signals)
 
+    def load(self) -> None:
+        """Load what the signals measure with, so that what is wrong with it is said before there is other work."""
+        for signal in self._signals.values():
+            signal.load()
+
     def learn(self, captions: Iterable[str]) -> None:
         """Let the signals look at a corpus's captions, read once for each that would."""
         for signal in self._signals.values():

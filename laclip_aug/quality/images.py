@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -27,7 +28,19 @@ class Clip(Signal):
     def __init__(self, model: str = "") -> None:
         if not model:
             raise ConfigurationError("clip needs a model: clip(ViT-B-32:laion2b_s34b_b79k), or clip(ViT-B-32:FILE.pt)")
-        self._model = ImageTextModel(model)
+        self._reference = model
+
+    @cached_property
+    def _model(self) -> ImageTextModel:
+        return ImageTextModel(self._reference)
+
+    def load(self) -> None:
+        """Load the model, or fetch it.
+
+        Raises:
+            ConfigurationError: as :class:`ImageTextModel`.
+        """
+        _ = self._model
 
     def measure(self, pairs: Sequence[TextPair]) -> list[float]:
         """The cosine of each pair; unknown where there is no image or it cannot be decoded."""

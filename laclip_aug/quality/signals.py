@@ -88,6 +88,9 @@ class Signal(ABC):
 
     needs: ClassVar[str] = ""
 
+    def load(self) -> None:  # noqa: B027 (to be overridden, or not)
+        """Load now what measuring would load; nobody loads a large model to be told that it has no images."""
+
     def learn(self, captions: Iterable[str]) -> None:  # noqa: B027 (to be overridden, or not)
         """Look at all captions of a corpus, once and before anything is measured."""
 

@@ -101,12 +101,17 @@ def test_a_built_cache_goes_on_after_its_filter_is_taken_back(tmp_path):
     assert build_cache(source, tmp_path / "back", ShoutAugmenter(), n=4).made == 1
 
 
-def test_what_cannot_be_filtered_is_said(tmp_path):
+def test_what_cannot_be_filtered_is_said(tmp_path, capsys):
     first = imported(tmp_path / "first", captions=3)
     with pytest.raises(ConfigurationError, match="is the cache itself"):
         filter_cache(first, first, "kept>=0.5")
     with pytest.raises(ConfigurationError, match="looks at images; say where they are with --images"):
-        filter_cache(first, tmp_path / "out", "clip(ViT-B-32)>=0.2")
+        filter_cache(first, tmp_path / "out", "clip(no-such-model)>=0.2")  # and no model is looked for
+    (tmp_path / "photos.csv").write_text("filepath,title\n0.png,photo 0\n")
+    argv = ["filter", str(first), "--images", str(tmp_path / "photos.csv"), "--gate", "clip(no-such-model)>=0.2"]
+    assert main(["cache", *argv, "--out", str(tmp_path / "unmade")]) == 2
+    assert "open_clip cannot make 'no-such-model'" in capsys.readouterr().err
+    assert not (tmp_path / "unmade").exists()
     filter_cache(first, tmp_path / "out", "kept>=0.5")
     with pytest.raises(CacheMismatchError, match="another cache, or one by another gate"):
         filter_cache(first, tmp_path / "out", "kept>=0.6")

@@ -68,6 +68,8 @@ def test_what_needs_other_texts_cannot_judge_one_at_a_time() -> None:
     with pytest.raises(ConfigurationError, match=r"neighbours needs texts.*cache filter"):
         Gate("words>=0 neighbours<=0.98").without_corpus()
     assert Gate("words>=0").without_corpus()
+    with pytest.raises(ConfigurationError, match=r"clip needs images.*cache filter"):  # no model is looked for
+        Gate("clip(no-such-model)>=0.2").without_corpus()
 
 
 def test_a_gate_learns_from_a_corpus_that_can_be_read_again() -> None:

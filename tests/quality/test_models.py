@@ -201,7 +201,7 @@ def test_clip_is_the_cosine_that_open_clip_says(clip: str, tmp_path: Path) -> No
     gain = create_signal(f"clip-gain({clip}:{tmp_path / 'tiny.pt'})").measure(pairs)
     assert gain[0] == pytest.approx(cosines[1] - cosines[0], abs=1e-5)
     with pytest.raises(ConfigurationError, match="open_clip cannot make 'no-such-model'"):
-        create_signal("clip(no-such-model)")
+        create_signal("clip(no-such-model)").load()
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
