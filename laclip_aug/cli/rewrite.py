@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
@@ -36,17 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the rewrites of each caption, in the order given; 1 if one failed, which says nothing about the caption."""
+    from laclip_aug.cache.keys import normalise
+
     args.option += _room_for(args)
+    captions = [normalise(caption) for caption in args.captions]  # as a build does, to show what it makes
     with closing(augmenter_from(args)) as augmenter:
         n = len(augmenter.sources) if args.n is None else args.n
-        outcomes = {
-            outcome.caption: outcome for outcome in augmenter.outcomes(dict.fromkeys(args.captions), n, args.seed)
-        }
-    for number, caption in enumerate(args.captions):
-        if args.json:
-            print(json.dumps(_as_json(outcomes[caption])))
-        else:
-            print(("\n" if number else "") + _as_text(outcomes[caption], n))
+        outcomes = {outcome.caption: outcome for outcome in augmenter.outcomes(dict.fromkeys(captions), n, args.seed)}
+    for number, (given, caption) in enumerate(zip(args.captions, captions, strict=True)):
+        outcome = replace(outcomes[caption], caption=given)
+        print(json.dumps(_as_json(outcome)) if args.json else ("\n" if number else "") + _as_text(outcome, n))
     failed = [outcome for outcome in outcomes.values() if outcome.failed]
     for outcome in failed:
         print(

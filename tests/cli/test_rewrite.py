@@ -54,6 +54,21 @@ def test_json_has_one_object_per_caption_in_order(tiny_gguf, capsys) -> None:
     assert rows[0] == rows[3]
 
 
+def test_the_texts_are_those_that_a_build_makes_whatever_the_white_space(tmp_path, capsys) -> None:
+    (tmp_path / "in.jsonl").write_text(json.dumps({"title": " a  dog\ton cafe\u0301 grass"}) + "\n")
+    built = [str(tmp_path / "in.jsonl"), "--cache", str(tmp_path / "cache"), "--augmenter", "eda", "--n", "3"]
+    assert main(["build", *built]) == 0
+    assert main(["cache", "export", str(tmp_path / "cache"), str(tmp_path / "out.jsonl")]) == 0
+    capsys.readouterr()
+    stored = json.loads((tmp_path / "out.jsonl").read_text())
+    given = [" a  dog\ton cafe\u0301 grass", "a dog on caf\u00e9 grass"]
+    assert main(["rewrite", *given, "--augmenter", "eda", "--n", "3", "--json"]) == 0
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["caption"] for one in shown] == given
+    for one in shown:
+        assert [text["text"] for text in one["rewrites"]] == [text["text"] for text in stored["rewrites"]] != []
+
+
 def test_the_table_is_readable_and_cannot_move_the_cursor() -> None:
     outcome = Outcome(
         "a dog\x1b[2J",
