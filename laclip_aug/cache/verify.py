@@ -29,7 +29,7 @@ def verify_cache(directory: str | Path, progress: bool | None = None) -> tuple[l
     now = snapshot(directory)
     manifest = now.manifest
     damage: list[str] = list(now.journal.damage)
-    unfinished = [*now.journal.left_out, *_unfinished(manifest, now.journal.size, now.journal.torn)]
+    unfinished = [*now.journal.left_out, *_unfinished(directory, manifest, now.journal.size, now.journal.torn)]
     damage += _strangers(directory, manifest)
     lookup = _open_lookup(directory, manifest, damage)
     keys = KeySet()
@@ -49,7 +49,7 @@ def verify_cache(directory: str | Path, progress: bool | None = None) -> tuple[l
     return damage, unfinished
 
 
-def _unfinished(manifest: Manifest, journaled: int, torn: int) -> list[str]:
+def _unfinished(directory: Path, manifest: Manifest, journaled: int, torn: int) -> list[str]:
     sentences = []
     if journaled or torn:
         sentences.append(
@@ -61,7 +61,8 @@ def _unfinished(manifest: Manifest, journaled: int, torn: int) -> list[str]:
         sentences.append(UNFINISHED)
     if not manifest.complete:
         sentences.append(
-            "there is no look-up of all the shards; finish the build, or run: laclip-aug cache compile DIR"
+            "there is no look-up of all the shards; finish the build, or run: laclip-aug cache compile "
+            f"{quote(str(directory))}"
         )
     return sentences
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -263,6 +264,17 @@ def test_an_unfinished_cache_shows_its_journal(tmp_path, capsys):
     status, text = run(capsys, "verify", tmp_path / "cache")
     assert status == 0 and "has not come to its end" in text and text.endswith("\nsound, but not finished\n")
     assert "has not come to its end" in run(capsys, "info", tmp_path / "cache")[1]
+
+
+def test_what_verify_advises_for_an_unfinished_cache_can_be_typed(tmp_path, capsys):
+    place = tmp_path / "my cache"
+    with CacheWriter(place, Config("x", "1", 0, 1, ("x",)), shard_rows=1) as writer:
+        writer.add(Outcome("a dog", (Rewrite("x", "the dog"),)))
+    told = run(capsys, "verify", place)[1]
+    advised = f"laclip-aug cache compile '{place}'"
+    assert f"there is no look-up of all the shards; finish the build, or run: {advised}\n" in told
+    assert main(shlex.split(advised)[1:]) == 0
+    assert "no look-up" not in run(capsys, "verify", place)[1]
 
 
 def test_repair(directory, capsys):
