@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from shlex import join
 
 from laclip_aug.cli.streams import drop_output, open_streams
 from laclip_aug.errors import LaclipError
@@ -49,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if chosen is not None:
                 chosen.add_arguments(sub, argv[1:])
                 sub.set_defaults(run=chosen.run)
-        args = parser.parse_args(argv)
+        args, strange = parser.parse_known_args(argv)
+        if strange:
+            parser.error(f"unrecognized arguments: {' '.join(strange)}; to see what there is: {_help_for(args)}")
         status = int(args.run(args))
         sys.stdout.flush()  # what fails when the interpreter ends is no message
         return status
@@ -70,3 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+
+
+def _help_for(args: argparse.Namespace) -> str:
+    """The command that lists the options of what ``args`` chose; an augmenter brings its own."""
+    augmenter = getattr(args, "augmenter", None)
+    words = [args.command, getattr(args, "action", None), "--augmenter" if augmenter else None, augmenter, "--help"]
+    return join(["laclip-aug", *(word for word in words if word)])

@@ -121,6 +121,23 @@ def test_errors_say_what_to_do(argv, message, capsys) -> None:
     assert error.startswith("laclip-aug: error: ") and message in error
 
 
+@pytest.mark.parametrize(
+    ("argv", "advised"),
+    [
+        (["rewrite", "a dog", "--augmenter", "eda", "--top-p", "1"], "laclip-aug rewrite --augmenter eda --help"),
+        (["cache", "info", "rewrites", "--top-p", "1"], "laclip-aug cache info --help"),
+        (["recipe", "cc12m", "--top-p", "1"], "laclip-aug recipe --help"),
+    ],
+)
+def test_an_option_that_a_command_lacks_says_where_its_options_are(argv, advised, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(
+        f"error: unrecognized arguments: --top-p 1; to see what there is: {advised}\n"
+    )
+
+
 def test_every_llm_option_reaches_the_augmenter(tiny_gguf) -> None:
     argv = [
         "--model",
