@@ -31,6 +31,7 @@ from laclip_aug.training.sources import RewriteLookup
 SAMPLE_SIZE = 1000
 _MAX_SHARDS = 4  # opened at the start, possibly over a network
 _DEVIATIONS = 3  # by which a sample may exceed the share that may miss
+_NO_CHANCE = 20  # a count that e^20 to 1 is against; a run has a look at one every few minutes, on each rank
 
 
 @dataclass(frozen=True)
@@ -167,10 +168,12 @@ def check_draws(drawn: Drawn, options: TextAugOptions) -> None:
     """Stop a training of which more captions miss the cache than ``options`` allow.
 
     Raises:
-        CacheMissError: that is so, by more than three standard deviations of such a count.
+        CacheMissError: that is so, by more than chance can bring about in any look of a long run on many ranks.
     """
     allowed = options.max_miss * drawn.captions * len(options.caches)
-    if options.on_miss == "error" and drawn.missed > allowed + _DEVIATIONS * math.sqrt(allowed):
+    third = _NO_CHANCE / 3
+    by_chance = third + math.sqrt(third**2 + 2 * _NO_CHANCE * allowed)  # Bernstein's bound
+    if options.on_miss == "error" and drawn.missed > allowed + by_chance:
         raise CacheMissError(
             f"{drawn.missed} of {drawn.captions} captions missed the cache, more than --text-aug-max-miss "
             f"{100 * options.max_miss:.3g}%; add them with laclip-aug build on the training data, or resume with a "

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from open_clip_train.data import CsvDataset
 
@@ -80,9 +81,21 @@ def test_a_share_may_miss(large: Path, caplog: pytest.LogCaptureFixture) -> None
 
 def test_draws_are_held_to_the_share_too(large: Path) -> None:
     options = TextAugOptions(mode="laclip", cache=str(large), max_miss=0.01)
-    coverage.check_draws(Drawn({}, captions=10_000, missed=130), options)  # 100 and three times 10
-    with pytest.raises(CacheMissError, match=r"131 of 10000 captions missed the cache, more .*miss 1%"):
-        coverage.check_draws(Drawn({}, captions=10_000, missed=131), options)
+    coverage.check_draws(Drawn({}, captions=10_000, missed=170), options)  # 100, and 20/3 + sqrt((20/3)^2 + 40 * 100)
+    with pytest.raises(CacheMissError, match=r"171 of 10000 captions missed the cache, more .*miss 1%"):
+        coverage.check_draws(Drawn({}, captions=10_000, missed=171), options)
+
+
+def test_chance_stops_no_run_that_misses_what_it_may(large: Path) -> None:
+    options = TextAugOptions(mode="laclip", cache=str(large), max_miss=0.005)
+    draw, between = np.random.default_rng(0), 64 * 256  # captions from one look to the next
+    for _ in range(20 * 30 * 8):  # runs, epochs and ranks, on three million captions
+        missed = draw.binomial(between, 0.005, 22).cumsum().tolist()
+        for look_number, so_far in enumerate(missed, 1):
+            coverage.check_draws(Drawn({}, captions=look_number * between, missed=so_far), options)
+    twice = draw.binomial(between, 0.01, 22).cumsum().tolist()
+    with pytest.raises(CacheMissError):
+        coverage.check_draws(Drawn({}, captions=2 * between, missed=twice[1]), options)
 
 
 def test_the_advised_share_is_accepted(large: Path) -> None:
