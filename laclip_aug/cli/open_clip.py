@@ -123,8 +123,13 @@ def _train(arguments: list[str]) -> int:
 
 def _once_more(installed: Hook) -> str:
     """What else the next try needs: the trainer opens the log before it reads data, and refuses a name that has one."""
-    log = getattr(installed.arguments, "log_path", None)
-    return f"; then start again under another --name, as there is {log} now" if installed.new_name and log else ""
+    args = installed.arguments
+    if args is None or args.name is None or installed.goes_on:
+        return ""
+    if _has_checkpoint(args):
+        return f"; then, {_going_on(args)}"
+    log = getattr(args, "log_path", None)
+    return f"; then start again under another --name, as there is {log} now" if installed.named and log else ""
 
 
 def _going_on(args: argparse.Namespace | None) -> str:
@@ -137,9 +142,13 @@ def _going_on(args: argparse.Namespace | None) -> str:
     if unseen := unseen_checkpoint(args):
         resume, name = str(unseen), f"{name}-2"
     place = shlex.join(["--logs", str(args.logs), "--name", name, "--resume", resume])
-    if any((Path(args.logs) / args.name / "checkpoints").glob("*")):
+    if _has_checkpoint(args):
         return f"to go on, add to the same command: {place}"
     return f"there is no checkpoint yet; to start again, add to the same command: {place}"
+
+
+def _has_checkpoint(args: argparse.Namespace) -> bool:
+    return any((Path(args.logs) / args.name / "checkpoints").glob("*"))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,8 @@ class Hook:
         self.augmentation = TextAugmentation(options)
         self.sampler = self.augmentation.sampler
         self.arguments: Namespace | None = None  # the trainer's own object, in which it notes the name that it makes
-        self.new_name = False  # whether the user gave a name, for a run that is to begin
+        self.named = False  # whether the user gave a name
+        self.goes_on = False  # whether the run goes on with the latest checkpoint of its name
         self._attached = True
         self._replaced: list[tuple[Seam, Callable[..., Any], Callable[..., Any]]] = []
 
@@ -129,7 +130,8 @@ class Hook:
             namespace = original(*args, **named)
             self.augmentation.check(namespace)
             self.arguments = namespace
-            self.new_name = namespace.name is not None and namespace.resume != "latest"
+            self.named = namespace.name is not None
+            self.goes_on = namespace.resume == "latest"
             return namespace
 
         return parse_args

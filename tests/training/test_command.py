@@ -137,21 +137,24 @@ INTERRUPTED = """
 import functools, os, signal, sys
 import open_clip_train.main as trainer
 from laclip_aug.cli.open_clip import main
-whole, stop = trainer.train_one_epoch, int(sys.argv.pop(1))
+whole, stop, action = trainer.train_one_epoch, int(sys.argv.pop(1)), sys.argv.pop(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it
 @functools.wraps(whole)
 def train_one_epoch(model, data, loss, epoch, *rest, **named):
     if epoch == stop:
-        os.kill(os.getpid(), signal.SIGINT)
+        exec(action)
     return whole(model, data, loss, epoch, *rest, **named)
 trainer.train_one_epoch = train_one_epoch
 sys.exit(main(sys.argv[1:]))
 """
+CTRL_C = "os.kill(os.getpid(), signal.SIGINT)"
+UNSEEN = "data['train'].dataloader.dataset.captions[:] = ['a whale'] * 48"
+"""Captions that were not looked up before training, as happens with webdataset shards, of which a sample is."""
 
 
-def interrupted(epoch: int, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """``open_clip train``, with Ctrl-C when an epoch begins."""
-    command = [sys.executable, "-c", INTERRUPTED, str(epoch), "train", *arguments]
+def interrupted(epoch: int, arguments: list[str], by: str = CTRL_C) -> subprocess.CompletedProcess[str]:
+    """``open_clip train``, with Ctrl-C or something else when an epoch begins."""
+    command = [sys.executable, "-c", INTERRUPTED, str(epoch), by, "train", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
@@ -279,6 +282,19 @@ def test_an_error_after_the_log_was_opened_asks_for_another_name(dataset: Datase
     again = run_command([*named, "--resume", "latest"])  # goes on with that log
     assert again.returncode == 2
     assert "on-miss original\n" in again.stderr
+
+
+def test_an_error_after_a_checkpoint_goes_on_with_that_run(dataset: Dataset, cache: Path, tmp_path: Path) -> None:
+    arguments = [*dataset.arguments(tmp_path, "run"), "--text-aug", "laclip", "--text-aug-cache", str(cache)]
+    arguments += ["--model-config", str(dataset.model / "tiny-clip.json"), "--model", "tiny-clip"]
+    stopped = interrupted(1, arguments, UNSEEN)
+    assert stopped.returncode == 2
+    advice = f"--logs {tmp_path} --name run --resume latest"
+    assert f"in a loop of your own); then, to go on, add to the same command: {advice}\n" in stopped.stderr
+
+    done = interrupted(9, [*arguments, *shlex.split(advice)])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"resuming checkpoint '{tmp_path}/run/checkpoints/epoch_1.pt' (epoch 1)" in done.stderr + done.stdout
 
 
 def run_command(arguments: list[str]) -> subprocess.CompletedProcess[str]:
