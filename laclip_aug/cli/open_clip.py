@@ -112,13 +112,19 @@ def _train(arguments: list[str]) -> int:
             try:
                 return int(openclip.run_trainer(rest) or 0)
             except LaclipError as error:
-                print(f"{_PROGRAM}: error: {error}{_once_more(installed)}", file=sys.stderr)
+                print(f"{_PROGRAM}: error: {_said(error)}{_once_more(installed)}", file=sys.stderr)
                 return 2
             except KeyboardInterrupt:
                 print(f"{_PROGRAM}: interrupted; {_going_on(installed.arguments)}", file=sys.stderr)
                 return 130
     finally:
         sys.argv[0] = program
+
+
+def _said(error: LaclipError) -> str:
+    """The message of an error, without the traceback that torch puts before it if a loader worker raised it."""
+    kind = f"{type(error).__module__}.{type(error).__qualname__}: "
+    return str(error).rpartition(f"\n{kind}")[2].strip()
 
 
 def _once_more(installed: Hook) -> str:

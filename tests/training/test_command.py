@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils import data
 
 from laclip_aug.cli import open_clip
+from laclip_aug.errors import CacheMissError
 from laclip_aug.training.refusals import unseen_checkpoint
 
 from .conftest import CAPTIONS, Dataset, checkpoint, make_cache
@@ -295,6 +297,27 @@ def test_an_error_after_a_checkpoint_goes_on_with_that_run(dataset: Dataset, cac
     done = interrupted(9, [*arguments, *shlex.split(advice)])
     assert done.returncode == 0, done.stderr[-2000:]
     assert f"resuming checkpoint '{tmp_path}/run/checkpoints/epoch_1.pt' (epoch 1)" in done.stderr + done.stdout
+
+
+class Unseen(data.Dataset[int]):
+    """A data set that is refused where it is read."""
+
+    def __getitem__(self, index: int) -> int:
+        raise CacheMissError("no rewrites of 'a whale'; train with --text-aug-on-miss original")
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_an_error_in_a_loader_worker_is_said_as_any_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "laclip_aug.openclip.run_trainer", lambda arguments: list(data.DataLoader(Unseen(), num_workers=1))
+    )
+    assert open_clip.main(["train"]) == 2
+    said = "open_clip: error: no rewrites of 'a whale'; train with --text-aug-on-miss original\n"
+    assert capsys.readouterr().err == said
 
 
 def run_command(arguments: list[str]) -> subprocess.CompletedProcess[str]:
