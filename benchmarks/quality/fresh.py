@@ -7,8 +7,10 @@ and read by readers who did not know which wrote what. Each line is {"set", "cap
 "likelihood", "own", "strict"}: the last is "ok" (sound English that says nothing false), "english" (true, in bad
 English), "false" or "garbled". Writers: "first" and "second" are those of the first and second tuning; "corrupted" was
 tuned on from there, on false texts made from sound ones; "own" from there, on its own draws too; "third", which ships,
-is the mean of these two. "corrupted", and "own" with "third", were read in sittings of their own, mixed with texts of
-the second, which have what was said of them then as "mixed" and "anew"; "again" is what another reader said of these.
+is the mean of these two. "further" was tuned on from the third, on readings and own draws of web captions; "fourth" is
+the mean of these two. "corrupted", "own" with "third", and "further" with "fourth" were read in sittings of their own,
+mixed with texts of the second and, the last two, of the third, which have what was said of them then as "mixed" and
+"anew"; "again" is what another reader said of the second's.
 No writer was trained on these captions. The weights of ``sound`` and the gates were chosen on half of them
 (``halves.py``); figures of signals and gates are of the other half. Prints three tables.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ from laclip_aug.quality.signals import TextPair, create_signal
 from laclip_aug.rewrite.embedded import DEFAULTS
 
 FILE = Path(__file__).parent / "fresh.jsonl"
-WRITERS = ("first", "second", "corrupted", "own", "third")
+WRITERS = ("first", "second", "corrupted", "own", "third", "further", "fourth")
 SETS = ("coco", "cc3m", "laion")
 SIGNALS = ("words", "ngrams", "truth", "likelihood", "verdict", "sound")
 TRUER = "sound>=0.75 truth>=0.2"
@@ -51,7 +54,7 @@ def main() -> None:
         new = np.mean([novelty(row["caption"], row["text"]) for row in own])
         print(f"| {name} | {len(own)} | {shares} | {new:.3f} |")
     read = {name: {row["caption"]: sound(row) for row in own} for name, own in writers.items()}
-    for former, later in (("first", "second"), ("second", "corrupted"), ("corrupted", "own"), ("second", "third")):
+    for former, later in (*pairwise(WRITERS[:4]), ("second", "third"), ("third", "further"), ("third", "fourth")):
         both = [(read[former][caption], one) for caption, one in read[later].items() if caption in read[former]]
         became, ceased = (both.count(change) for change in ((False, True), (True, False)))
         print(f"\n{former} to {later}: of {len(both):,} captions {became} became sound, {ceased} unsound")
