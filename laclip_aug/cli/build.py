@@ -194,6 +194,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _on_ray(args: argparse.Namespace) -> int:
+    import sys
+    from contextlib import redirect_stdout
     from functools import partial
 
     from laclip_aug.cluster.build import build_on_cluster
@@ -207,7 +209,8 @@ def _on_ray(args: argparse.Namespace) -> int:
             raise ConfigurationError(f"--{option.replace('_', '-')} is not for --engine ray; leave out one of both")
     if args.gpus_per_worker is not None and not 0 <= args.gpus_per_worker < 1000:
         raise ConfigurationError(f"--gpus-per-worker must be 0 or more, not {args.gpus_per_worker}")
-    with RayCluster(args.address, args.workers, args.gpus_per_worker or 0.0) as cluster:
+    # what Ray itself says of a worker that died goes to the log: standard output is the report's
+    with redirect_stdout(sys.stderr), RayCluster(args.address, args.workers, args.gpus_per_worker or 0.0) as cluster:
         work = Work(
             tuple(args.input),
             str(local_directory(args.directory)),

@@ -193,6 +193,7 @@ class Driver:
         if part.deaths >= _DEATHS:
             self._given_up.append(f"part {part.number}: {part.deaths} workers died on it in a row ({why})")
         else:
+            _logger.warning("part %d: its worker died; another goes on from what is stored", part.number)
             self._todo.appendleft(part)
 
     def _try_later(self, part: _Part, answer: Answer) -> None:

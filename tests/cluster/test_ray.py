@@ -234,6 +234,22 @@ def test_a_caption_that_kills_its_worker_costs_its_part_alone(
     assert {*content(tmp_path / "out")} == {*CAPTIONS[:40]}
 
 
+def test_a_worker_that_was_killed_is_told_of_in_the_log_and_the_report_stands_alone(
+    tmp_path: Path, plugin_environment: dict[str, str]
+) -> None:
+    (tmp_path / "in.txt").write_text("\n".join(CAPTIONS[:60]) + "\n")
+    driver = start(tmp_path, plugin_environment, *RAY, "--option", "delay=0.1")
+    wait_for(lambda: len(workers_of(driver.pid)) == 2 and stored(tmp_path))
+    os.kill(workers_of(driver.pid)[0], signal.SIGKILL)
+    out, err = driver.communicate(timeout=600)
+    assert driver.returncode == 0, err
+    assert out.startswith("read 60 rows: ")  # and nothing of Ray's before
+    assert "\x1b" not in out
+    assert "raylet" not in out
+    assert ": its worker died; another goes on from what is stored" in err
+    assert "  workers that died and were replaced: 1; parts tried again: 0" in out.splitlines()
+
+
 def test_wrong_options_end_the_run_at_once(tmp_path: Path, plugin_environment: dict[str, str]) -> None:
     (tmp_path / "in.txt").write_text("\n".join(CAPTIONS[:10]) + "\n")
     code, text = said(start(tmp_path, plugin_environment, *RAY, "--option", "dealy=1"))
