@@ -47,7 +47,7 @@ class BuildReport:
 
     def lines(self) -> list[str]:
         """The report for people, one statement a line."""
-        run, cache = self.run, self.cache
+        run = self.run
         out = [*(f"{sentence}; they are made again" for sentence in self.damage), *self.left_out]
         if self.recovered or self.dropped_bytes:
             out.append(
@@ -72,12 +72,4 @@ class BuildReport:
             f"this run: {self.seconds:.1f} s, {rate:.1f} captions/s, "
             f"{run.tokens / max(self.seconds, 1e-9):.0f} tokens/s{tried}"
         )
-        out.append(
-            f"the cache holds {cache.captions} captions; {cache.with_rewrites} of them "
-            f"({cache.with_rewrites / max(1, cache.captions):.1%}) have a rewrite"
-        )
-        for source, number in cache.rewrites.items():
-            out.append(f"  rewrites, {source}: {number}")
-        for reason, number in sorted(cache.rejections.items(), key=lambda item: -item[1]):
-            out.append(f"  rejections, {reason}: {number}")
-        return out
+        return [*out, *self.cache.lines()]

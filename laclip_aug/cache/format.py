@@ -85,6 +85,14 @@ class Counts:
             if rejection.source != INPUT_SOURCE:
                 self.rejections[rejection.reason] = self.rejections.get(rejection.reason, 0) + 1
 
+    def lines(self) -> list[str]:
+        """What a cache with these totals holds, for people, one statement a line."""
+        part = self.with_rewrites / max(1, self.captions)
+        out = [f"the cache holds {self.captions} captions; {self.with_rewrites} of them ({part:.1%}) have a rewrite"]
+        out += [f"  rewrites, {source}: {number}" for source, number in self.rewrites.items()]
+        refused = sorted(self.rejections.items(), key=lambda item: -item[1])
+        return out + [f"  rejections, {reason}: {number}" for reason, number in refused]
+
     def include(self, other: Counts) -> None:
         """Add the totals of ``other``."""
         self.captions += other.captions

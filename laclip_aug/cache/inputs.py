@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from laclip_aug.cache.format import Manifest
+from laclip_aug.exchange.log import EXAMPLES, InputLog
 
 _OF_A_PART = ("empty", "too-long", "nul", "not-unicode")
 """Reasons of a refused caption that each part of a divided build counts for its own captions only."""
@@ -43,3 +44,16 @@ def joined(accounts: Iterable[Inputs]) -> Inputs:
                 if mine or group == "rejections":
                     before[group] = mine
     return found
+
+
+def take_log(log: InputLog, part: InputLog) -> None:
+    """Let ``log`` tell too what was read for another part of a divided build."""
+    log.rows = max(log.rows, part.rows)
+    log.audit = log.audit or part.audit
+    for reason, number in part.rejections.items():
+        if reason in _OF_A_PART:
+            log.rejections[reason] += number
+            log.examples[reason] = [*log.examples.get(reason, []), *part.examples[reason]][:EXAMPLES]
+        elif number > log.rejections[reason]:
+            log.rejections[reason], log.examples[reason] = number, part.examples[reason]
+    log.advice = part.advice | log.advice

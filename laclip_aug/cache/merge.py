@@ -62,8 +62,7 @@ class MergeReport:
         if self.conflicts:
             named = f", for example {'; '.join(self.examples)}" if self.examples else ""
             out.append(f"  conflicts, other rewrites there: {self.conflicts}{named}")
-        counts = self.counts
-        return [*out, f"the cache holds {counts.captions} captions; {counts.with_rewrites} of them have a rewrite"]
+        return [*out, *self.counts.lines()]
 
 
 def merge_caches(

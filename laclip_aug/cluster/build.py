@@ -48,16 +48,22 @@ class ClusterReport:
             "stored of them: run the same command again to ask for them again"
             for reason, number in self.run.failed.most_common()
         ]
-        rate = self.run.made / max(self.run.seconds, 1e-9)
+        run, log = self.run.run, self.run.log
         out.append(
-            f"read {self.run.rows} rows: {self.run.made} captions made in {self.parts} parts on {self.workers} workers"
+            f"read {log.rows} rows: {run.captions} captions made in {self.parts} parts on {self.workers} workers, "
+            f"{self.run.repeated} repeated or made before, {sum(log.rejections.values())} refused"
         )
+        out += [f"  {line}" for line in (*log.lines(), *log.audit)]
         if self.run.replaced or self.run.tried_again:
             out.append(
                 f"  workers that died and were replaced: {self.run.replaced}; parts tried again: {self.run.tried_again}"
             )
-        tokens = self.run.tokens / max(self.run.seconds, 1e-9)
-        out.append(f"this run: {self.run.seconds:.1f} s, {rate:.1f} captions/s, {tokens:.0f} tokens/s")
+        seconds = max(self.run.seconds, 1e-9)
+        tried = f", {run.acceptance:.1%} of attempts accepted" if run.rewrites or run.rejections else ""
+        out.append(
+            f"this run: {self.run.seconds:.1f} s, {run.captions / seconds:.1f} captions/s, "
+            f"{run.tokens / seconds:.0f} tokens/s{tried}"
+        )
         kept = f"its parts stay in {self.folder}, for a later run with more captions, and share their disk with it"
         return [*out, *self.merged.lines(), kept]
 

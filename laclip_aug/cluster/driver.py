@@ -12,10 +12,13 @@ from typing import Any
 
 from laclip_aug import errors
 from laclip_aug.augmenter import CaptionAugmenter
+from laclip_aug.cache.format import Counts
+from laclip_aug.cache.inputs import take_log
 from laclip_aug.cache.progress import Progress
 from laclip_aug.cluster.ray import RayCluster, WorkerLost
 from laclip_aug.cluster.worker import Answer, State, Work
 from laclip_aug.errors import CacheError, ConfigurationError, LaclipError
+from laclip_aug.exchange.log import InputLog
 
 _TICK = 0.5
 _DEATHS = 5
@@ -58,11 +61,13 @@ class _Worker:
 
 @dataclass
 class Tally:
-    """What all workers of a run made and read, which captions failed, and what went wrong meanwhile."""
+    """What all workers of a run made (``run``) and read (``log``), which captions were there already (``repeated``) or
+    failed, and what went wrong meanwhile.
+    """
 
-    made: int = 0
-    tokens: int = 0
-    rows: int = 0
+    run: Counts = field(default_factory=Counts)
+    repeated: int = 0
+    log: InputLog = field(default_factory=InputLog)
     seconds: float = 0.0
     replaced: int = 0
     tried_again: int = 0
@@ -163,13 +168,13 @@ class Driver:
             self._note_answer(part, found)
 
     def _note_answer(self, part: _Part, answer: Answer) -> None:
-        self.tally.made += answer.made
-        self.tally.tokens += answer.tokens
+        self.tally.run.include(answer.run)
         if answer.error:
             self._try_later(part, answer)
             return
         self._done += 1
-        self.tally.rows = max(self.tally.rows, answer.rows)
+        self.tally.repeated += answer.repeated
+        take_log(self.tally.log, answer.log)
         self.tally.failed += answer.failed
         for reason, examples in answer.examples.items():
             self.tally.examples.setdefault(reason, []).extend(examples)
@@ -198,7 +203,7 @@ class Driver:
 
     def _try_later(self, part: _Part, answer: Answer) -> None:
         now = time.monotonic()
-        if answer.made or part.failing_since is None:
+        if answer.run.captions or part.failing_since is None:
             part.failing_since, part.waits = now, _WAITS[0]
         patience = _PATIENCE.get(answer.error, 0.0)
         if now - part.failing_since < patience:
@@ -235,13 +240,14 @@ class Driver:
             for worker in self._workers
             if worker.part and worker.state and worker.state.part == worker.part.number
         ]
-        total = max([*(state.total or 0 for state in states), self.tally.rows], default=0)
+        total = max([*(state.total or 0 for state in states), self.tally.log.rows], default=0)
         shares = sum(state.rows / state.total for state in states if state.total)
         rows = round(total * (self._done + shares) / self._work.parts)
-        made = self.tally.made + sum(state.made for state in states)
-        tokens = self.tally.tokens + sum(state.tokens for state in states)
-        accepted = sum(state.accepted for state in states) / max(1, len(states))
-        self._progress.show(rows, total or None, made, tokens, accepted, force)
+        run = self.tally.run
+        made = run.captions + sum(state.made for state in states)
+        tokens = run.tokens + sum(state.tokens for state in states)
+        accepted = run.acceptance * run.captions + sum(state.accepted * state.made for state in states)
+        self._progress.show(rows, total or None, made, tokens, accepted / max(1, made), force)
 
 
 def _error(answer: Answer) -> LaclipError:

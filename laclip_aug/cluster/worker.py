@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from laclip_aug.augmenter import CaptionAugmenter
 from laclip_aug.cache.build import build_cache
+from laclip_aug.cache.format import Counts
 from laclip_aug.cache.part import Part
 from laclip_aug.cache.progress import Progress
 from laclip_aug.errors import CacheError, LaclipError
+from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.readers import InputOptions
 
 
@@ -64,11 +66,13 @@ class State:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a part: what this run made of it, or the error that stopped it, by its class and message."""
+    """What became of a part: what this run made of it and read for it, or the error that stopped it, by its class and
+    message; then it tells captions and tokens only.
+    """
 
-    made: int = 0
-    tokens: int = 0
-    rows: int = 0
+    run: Counts = field(default_factory=Counts)
+    repeated: int = 0
+    log: InputLog = field(default_factory=InputLog)
     failed: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     error: str = ""
@@ -112,12 +116,17 @@ class PartBuilder:
         except (LaclipError, OSError) as error:
             made = self._progress.state
             kind = type(error).__name__ if isinstance(error, LaclipError) else "OSError"
-            return Answer(made.made, made.tokens, made.rows, error=kind, message=str(error))
-        return Answer(report.made, report.run.tokens, report.input.rows, report.failed, report.failed_examples)
+            return Answer(Counts(made.made, tokens=made.tokens), error=kind, message=str(error))
+        log = replace(report.input, position=_end)  # that of a reader holds its file, which crosses to no machine
+        return Answer(report.run, report.repeated, log, report.failed, report.failed_examples)
 
     def state(self) -> State:
         """How far it is; called while a part is being built."""
         return self._progress.state
+
+
+def _end() -> int:
+    return 0
 
 
 def _enter(home: str) -> None:

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-_EXAMPLES = 3
+EXAMPLES = 3
+"""Places that are named of each reason."""
 
 
 @dataclass
@@ -31,7 +32,7 @@ class InputLog:
         """Count one row or caption as refused for ``reason``; the first ``advice`` given for a reason is kept."""
         self.rejections[reason] += 1
         places = self.examples.setdefault(reason, [])
-        if len(places) < _EXAMPLES:
+        if len(places) < EXAMPLES:
             places.append(where)
         if advice:
             self.advice.setdefault(reason, advice)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -248,6 +249,31 @@ def test_a_worker_that_was_killed_is_told_of_in_the_log_and_the_report_stands_al
     assert "raylet" not in out
     assert ": its worker died; another goes on from what is stored" in err
     assert "  workers that died and were replaced: 1; parts tried again: 0" in out.splitlines()
+    made, before = re.findall(r"(\d+) captions made in 2 parts on 2 workers, (\d+) repeated or made before, 0 ", out)[0]
+    assert int(made) + int(before) == 60  # what the dead one had stored counts as made before
+
+
+def test_the_report_tells_what_a_local_one_tells(tmp_path: Path, plugin_environment: dict[str, str]) -> None:
+    rows = ["a boat", "", "a hopeless boat", "x" * 5000, "a boat", "y" * 5000, "a reject", "", *CAPTIONS[:12]]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"caption": row or None}) + "\n" for row in rows))
+    argv = [*COMMAND, "build", "in.jsonl", "--cache", "out", "--augmenter", "shout", *RAY, "--option", "delay=0.3"]
+    done = subprocess.run(argv, cwd=tmp_path, env=plugin_environment, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    # 20 rows: two are missing and two too long; a boat comes twice, so 15 others are made
+    assert lines[0] == "read 20 rows: 15 captions made in 2 parts on 2 workers, 1 repeated or made before, 4 refused"
+    assert "  refused, missing: 2, for example in.jsonl: line 2; in.jsonl: line 8" in lines
+    (long,) = (line for line in lines if line.startswith("  refused, too-long: 2, for example "))
+    assert f"'{'x' * 60}'" in long
+    assert f"'{'y' * 60}'" in long  # each part names its own
+    # thirteen captions have two texts, one has one of two, and one none of two: 27 of 30 attempts
+    assert lines[3].endswith(" tokens/s, 90.0% of attempts accepted")
+    assert lines[5:9] == [
+        "the cache holds 18 captions; 14 of them (77.8%) have a rewrite",
+        "  rewrites, loud: 14",
+        "  rewrites, calm: 13",
+        "  rejections, too-loud: 3",
+    ]
+    assert "90% accepted" in done.stderr.splitlines()[-1]
 
 
 def test_wrong_options_end_the_run_at_once(tmp_path: Path, plugin_environment: dict[str, str]) -> None:
