@@ -30,6 +30,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from laclip_aug.cli.numbers import check_counts
+
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     """Add the options of ``laclip-aug ablate``."""
@@ -47,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from laclip_aug.evaluation.ablation.config import read_ablation
     from laclip_aug.evaluation.ablation.study import Study
 
+    check_counts(args, "jobs")
     ablation = read_ablation(args.config)
     study = Study(ablation, args.out or Path(ablation.name))
     to_train = study.commands() if args.dry_run else study.unfinished()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from laclip_aug.cli.augmenters import add_augmenter_arguments
 from laclip_aug.cli.build import add_input_arguments, input_options
+from laclip_aug.cli.numbers import check_counts
 
 if TYPE_CHECKING:
     from laclip_aug.augmenter import CaptionAugmenter
@@ -64,12 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write or read, and say what was done; 1 if something must be asked (again) after reading."""
-    from laclip_aug.errors import ConfigurationError
     from laclip_aug.exchange.files import check_output
     from laclip_aug.generation.batch_files import Answers, RequestFiles
 
-    if args.n is not None and args.n < 1:
-        raise ConfigurationError(f"--n must be at least 1, not {args.n}")
+    check_counts(args, "n", "most_requests", "most_megabytes")
     _check(args)
     check_output(Path(args.out) / "requests-00000.jsonl")
     requests = RequestFiles(Path(args.out), args.most_requests, args.most_megabytes * 10**6)

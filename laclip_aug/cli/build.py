@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
+from laclip_aug.cli.numbers import check_counts
 
 if TYPE_CHECKING:
     from laclip_aug.augmenter import CaptionAugmenter
@@ -158,12 +159,11 @@ def run(args: argparse.Namespace) -> int:
     from laclip_aug.cache.part import Part
     from laclip_aug.errors import ConfigurationError
 
-    for option in ("n", "max_caption_chars", "shard_rows", "workers"):
-        value = getattr(args, option)
-        if value is not None and value < 1:
-            raise ConfigurationError(f"--{option.replace('_', '-')} must be at least 1, not {value}")
+    check_counts(args, "n", "max_caption_chars", "shard_rows", "workers")
     if args.price_per_hour is not None and args.dry_run is None:
         raise ConfigurationError("--price-per-hour goes with --dry-run; add it")
+    if args.price_per_hour is not None and not 0 <= args.price_per_hour < float("inf"):
+        raise ConfigurationError(f"--price-per-hour must be 0 or more, not {args.price_per_hour:g}")
     part = None if args.shard is None else Part.of(args.shard)
     if args.engine == "ray":
         return _on_ray(args)

@@ -31,6 +31,7 @@ from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
 from laclip_aug.cli.export import add_export_arguments, run_export
 from laclip_aug.cli.filter import add_filter_arguments, run_filter
 from laclip_aug.cli.importing import add_import_arguments, run_import
+from laclip_aug.cli.numbers import check_counts
 from laclip_aug.cli.streams import printable
 
 
@@ -216,10 +217,8 @@ def _merge(args: argparse.Namespace) -> int:
 
 def _add_strategy(args: argparse.Namespace) -> int:
     from laclip_aug.cache.add import add_texts
-    from laclip_aug.errors import ConfigurationError
 
-    if args.n is not None and args.n < 1:
-        raise ConfigurationError(f"--n must be at least 1, not {args.n}")
+    check_counts(args, "n")
     augmenter = augmenter_from(args)
     try:
         report = add_texts(args.directory, args.out, augmenter, n=args.n, seed=args.seed)

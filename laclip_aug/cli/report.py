@@ -15,6 +15,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from laclip_aug.cli.numbers import check_counts
+
 
 def add_arguments(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
     """Add the options of ``laclip-aug report``."""
@@ -36,12 +38,10 @@ def run(args: argparse.Namespace) -> int:
     """Write the page, or the JSON."""
     from laclip_aug.cache.page import check_page, page_of
     from laclip_aug.cache.report import report_of
-    from laclip_aug.errors import ConfigurationError
     from laclip_aug.exchange.addresses import local_directory
     from laclip_aug.exchange.files import check_output, replace_file
 
-    if args.sample < 1:
-        raise ConfigurationError(f"--sample must be at least 1, not {args.sample}")
+    check_counts(args, "sample")
     directory = Path(local_directory(args.directory))
     name = directory.resolve().name
     page = None if args.json else Path(f"{name}-report.html")

@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from laclip_aug.augmenter import Outcome
 from laclip_aug.cli.augmenters import add_augmenter_arguments, augmenter_from
+from laclip_aug.cli.numbers import check_counts
 from laclip_aug.cli.streams import printable
 
 _STRATEGIES = 4
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the rewrites of each caption, in the order given; 1 if one failed, which says nothing about the caption."""
     from laclip_aug.cache.keys import normalise
 
+    check_counts(args, "n")
     args.option += _room_for(args)
     captions = [normalise(caption) for caption in args.captions]  # as a build does, to show what it makes
     with closing(augmenter_from(args)) as augmenter:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from laclip_aug.augmenter import CaptionAugmenter, augmenter_class, create_augmenter
+from laclip_aug.cli.numbers import check_counts
 from laclip_aug.cli.streams import printable
 
 
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         size = sum(file.stat().st_size for file in out.iterdir())
         print(f"{out}: {size / 1e6:.1f} MB; use it as --pivot NAME={out} (or NAME=THERE,BACK for two models)")
         return 0
+    check_counts(args, "n")
     given = {name: getattr(args, name) for name in args.options if getattr(args, name) is not None}
     augmenter = create_augmenter("back-translation", **given)
     try:

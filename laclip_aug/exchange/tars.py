@@ -33,7 +33,7 @@ class TextKeys:
     can be drawn.
 
     Raises:
-        ConfigurationError: there are more probabilities than fields, or probabilities without fields.
+        ConfigurationError: there are more probabilities than fields, without fields, or below 0.
     """
 
     text: tuple[str, ...] = ("txt",)
@@ -46,6 +46,8 @@ class TextKeys:
                 f"--json-text-key-probs has {len(self.probs)} values for {len(self.json)} fields of --json-text-key; "
                 "give one for each field, or fewer"
             )
+        if wrong := [prob for prob in self.probs if not 0 <= prob < float("inf")]:
+            raise ConfigurationError(f"--json-text-key-probs must be 0 or more, not {wrong[0]:g}")
 
     @classmethod
     def of(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from math import isnan
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,12 +101,19 @@ class AcceptOptions:
     its best text has this ``score`` or no attempt is left; by default the first accepted text ends it. ``for_model`` is
     the model that is to read the texts to their end (:func:`laclip_aug.quality.context.context_for`), by default CLIP
     with its 77 tokens.
+
+    Raises:
+        ConfigurationError: ``good_score`` is no number.
     """
 
     allow: Collection[str] | str = ()
     gate: str | None = None
     good_score: float | None = None
     for_model: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.good_score is not None and isnan(self.good_score):
+            raise ConfigurationError(f"good_score is {self.good_score}; give a number, or leave it out")
 
 
 GROUPS = {"engine": EngineOptions, "prompt": PromptOptions, "draw": DrawOptions, "accept": AcceptOptions}

@@ -319,6 +319,7 @@ def test_captions_of_the_cache_are_not_asked_for(tmp_path: Path) -> None:
         (lambda tmp: ["--answers", str(write(tmp / "x/none.jsonl", ["{}"]))], "no line of"),
         (lambda tmp: ["--answers", "x", "--augmenter", "eda"], "needs no batch"),
         (lambda tmp: ["--answers", "x", "--base-url", "http://h/v1"], "no meaning for batch"),
+        (lambda tmp: ["--answers", "x", "--most-megabytes", "0"], "--most-megabytes must be at least 1, not 0"),
     ],
 )
 def test_mistakes_are_explained(

@@ -58,6 +58,8 @@ def test_input_options(tmp_path, capsys):
     [
         (["--n", "0"], "--n must be at least 1"),
         (["--shard-rows", "-1"], "--shard-rows must be at least 1"),
+        (["--dry-run", "--price-per-hour", "-1"], "--price-per-hour must be 0 or more, not -1"),
+        (["--dry-run", "--price-per-hour", "nan"], "--price-per-hour must be 0 or more, not nan"),
         (["--augmenter", "shot"], "did you mean 'shout'"),
     ],
 )

@@ -43,6 +43,19 @@ def test_an_engine_for_few_captions_is_small_and_says_what_a_large_one_says(tiny
     assert len(set(said)) == 1
 
 
+@pytest.mark.parametrize("command", [["rewrite", "a cat", "--augmenter", "eda"], ["translate", "text", "a cat"]])
+@pytest.mark.parametrize("n", ["0", "-1"])
+def test_no_text_at_all_is_not_asked_for(command, n, capsys) -> None:
+    assert main([*command, "--n", n]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err == f"laclip-aug: error: --n must be at least 1, not {n}\n"
+
+
+def test_a_score_that_no_text_can_reach_is_refused(capsys) -> None:
+    assert main(["rewrite", "a cat", "--good-score", "nan"]) == 2
+    assert "good_score is nan; give a number" in capsys.readouterr().err
+
+
 def test_json_has_one_object_per_caption_in_order(tiny_gguf, capsys) -> None:
     captions = ["a cat", "a\ndog", "", "a cat"]
     argv = ["rewrite", *captions, "--json", "--n", "1", "--model", str(tiny_gguf), "--strategies", "human", *FAST]

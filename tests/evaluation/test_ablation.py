@@ -298,6 +298,15 @@ def test_a_line_that_no_evaluation_takes_is_refused_before_training(
     assert not Path("a").exists()
 
 
+def test_a_number_of_runs_that_cannot_be_is_refused_also_where_none_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    read(tmp_path, {"model": "RN50", "mode": "none"})
+    assert main(["ablate", "a.yaml", "--dry-run", "--jobs", "0"]) == 2
+    assert "--jobs must be at least 1, not 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -87,6 +87,9 @@ def test_json_fields_by_preference_and_all_that_can_be_drawn(tmp_path):
     assert read(path, None, "c")[0] == []  # a number is no caption there either
     with pytest.raises(ConfigurationError, match="2 values for 1 fields"):
         TextKeys.of(json_text_key="a", probs=[1, 2])
+    for prob in ("-1", "nan", "inf"):
+        with pytest.raises(ConfigurationError, match=f"--json-text-key-probs must be 0 or more, not {prob}"):
+            TextKeys.of(json_text_key="a;b", probs=[0.5, float(prob)])
 
 
 def test_what_has_no_caption_says_what_it_has(tmp_path):
