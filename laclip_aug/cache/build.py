@@ -227,4 +227,5 @@ class Run:
         total = max(self.log.rows, round(self.log.rows / fraction)) if fraction else None
         # not below 0: a row of an import may hold several captions, and a part's are not spread evenly
         done = max(0, self.log.rows - len(self.pending) * (1 if self.part is None else self.part.count))
-        self.progress.show(done, total, self.report.made, run.tokens, run.acceptance, force)
+        accepted = run.acceptance if run.tried else None
+        self.progress.show(done, total, self.report.made, run.tokens, accepted, force)

@@ -67,7 +67,7 @@ class BuildReport:
         if self.elsewhere:
             out.append(f"  {self.elsewhere} rows are of other shards")
         out += [f"  {line}" for line in (*self.input.lines(), *self.input.audit)]
-        tried = f", {run.acceptance:.1%} of attempts accepted" if run.rewrites or run.rejections else ""
+        tried = f", {run.acceptance:.1%} of attempts accepted" if run.tried else ""
         out.append(
             f"this run: {self.seconds:.1f} s, {rate:.1f} captions/s, "
             f"{run.tokens / max(self.seconds, 1e-9):.0f} tokens/s{tried}"

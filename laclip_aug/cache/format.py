@@ -67,10 +67,14 @@ class Counts:
         return max((sum(n for name, n in one.items() if name in sources) for one in self.largest), default=0)
 
     @property
+    def tried(self) -> int:
+        """Attempts."""
+        return sum(self.rewrites.values()) + sum(self.rejections.values())
+
+    @property
     def acceptance(self) -> float:
         """Accepted texts over all attempts; 0 where there was none."""
-        made = sum(self.rewrites.values())
-        return made / max(1, made + sum(self.rejections.values()))
+        return sum(self.rewrites.values()) / max(1, self.tried)
 
     def add(self, record: Outcome) -> None:
         """Count ``record``; rejections of the caption as such are counted with the input, not here."""

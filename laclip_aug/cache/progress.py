@@ -49,7 +49,9 @@ class Progress:
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} rows [{elapsed}{postfix}]",
         )
 
-    def show(self, rows: int, total: int | None, made: int, tokens: int, accepted: float, force: bool = False) -> None:
+    def show(
+        self, rows: int, total: int | None, made: int, tokens: int, accepted: float | None, force: bool = False
+    ) -> None:
         """Take note of the state, and show it if it is time to.
 
         Args:
@@ -57,7 +59,7 @@ class Progress:
             total: about how many there are, if known.
             made: captions made in this run.
             tokens: tokens made in this run.
-            accepted: the part of the attempts that was accepted.
+            accepted: the part of the attempts that was accepted; None where nothing was tried yet.
             force: show it now; in a log, if anything was shown there before.
         """
         now = self._clock()
@@ -76,7 +78,8 @@ class Progress:
             state.append(f"{tqdm.format_interval((total - rows) * seconds / (rows - rows_then))} left")
         if tokens:
             state.append(f"{(tokens - tokens_then) / seconds:.0f} tokens/s")
-        state.append(f"{accepted:.0%} accepted")
+        if accepted is not None:
+            state.append(f"{accepted:.0%} accepted")
         if not self._lines:
             self._bar.total, self._bar.n = total, rows
             self._bar.set_postfix_str(", ".join(state))

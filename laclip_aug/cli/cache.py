@@ -118,7 +118,8 @@ def _info(args: argparse.Namespace) -> int:
         print(f"  {UNFINISHED}")
     for source, number in counts.rewrites.items():
         print(f"  rewrites, {source}: {number}")
-    print(f"attempts accepted: {counts.acceptance:.1%}")
+    if counts.tried:
+        print(f"attempts accepted: {counts.acceptance:.1%}")
     for reason, number in sorted(counts.rejections.items(), key=lambda item: -item[1]):
         print(f"  rejections, {reason}: {number}")
     for name, entry in manifest.inputs.items():

@@ -246,8 +246,10 @@ class Driver:
         run = self.tally.run
         made = run.captions + sum(state.made for state in states)
         tokens = run.tokens + sum(state.tokens for state in states)
-        accepted = run.acceptance * run.captions + sum(state.accepted * state.made for state in states)
-        self._progress.show(rows, total or None, made, tokens, accepted / max(1, made), force)
+        tried = [(run.acceptance, run.captions)] if run.tried else []
+        tried += [(state.accepted, state.made) for state in states if state.accepted is not None]
+        accepted = sum(share * n for share, n in tried) / max(1, sum(n for _, n in tried)) if tried else None
+        self._progress.show(rows, total or None, made, tokens, accepted, force)
 
 
 def _error(answer: Answer) -> LaclipError:

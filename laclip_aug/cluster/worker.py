@@ -61,7 +61,7 @@ class State:
     total: int | None = None
     made: int = 0
     tokens: int = 0
-    accepted: float = 0.0
+    accepted: float | None = None
 
 
 @dataclass(frozen=True)
@@ -146,5 +146,7 @@ class _Noted(Progress):
         super().__init__(shown=False)
         self.state = State(part)
 
-    def show(self, rows: int, total: int | None, made: int, tokens: int, accepted: float, force: bool = False) -> None:
+    def show(
+        self, rows: int, total: int | None, made: int, tokens: int, accepted: float | None, force: bool = False
+    ) -> None:
         self.state = State(self.state.part, rows, total, made, tokens, accepted)

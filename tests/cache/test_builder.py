@@ -1,7 +1,9 @@
 """Building a cache: what is stored, what is counted, what is refused."""
 
+import io
 import json
 from collections import Counter
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -423,7 +425,7 @@ def test_describe_may_hold_anything_json_cannot(tmp_path):
 
 def test_the_progress_bar_tells_rates_acceptance_and_what_is_left(tmp_path, capsys):
     source = write(tmp_path / "in.txt", *(f"photo {i}" for i in range(30)), "hopeless")
-    build_cache(source, tmp_path / "cache", ShoutAugmenter(delay=0.02), progress=True)
+    build_cache(source, tmp_path / "cache", ShoutAugmenter(delay=0.06), progress=True)
     shown = capsys.readouterr().err
     assert "31/31" in shown
     assert "97% accepted" in shown  # 60 of 62
@@ -461,3 +463,13 @@ def test_what_clip_reads_as_nothing_gets_no_rewrite_and_keeps_its_key(tmp_path):
     cache = CaptionCache(tmp_path / "cache")
     assert all(cache.get(caption) == () for caption in ("&nbsp;", "&amp;nbsp;", "nan"))
     assert cache.get("salt &amp; pepper") and cache.get("salt & pepper") is None
+
+
+def test_a_build_that_passes_over_what_it_has_says_nothing_of_acceptance(tmp_path):
+    source = write(tmp_path / "in.txt", "a cat", "a dog")
+    build_cache(source, tmp_path / "cache", ShoutAugmenter(), progress=False)
+    ticks, out = count(), io.StringIO()
+    progress = Progress(None, clock=lambda: 3.0 * next(ticks), stream=out)
+    assert build_cache(source, tmp_path / "cache", ShoutAugmenter(), progress=progress).made == 0
+    assert "build: 2 rows of about 2 (100%), 0.0 captions/s" in out.getvalue()
+    assert "accepted" not in out.getvalue()
