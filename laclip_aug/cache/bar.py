@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, TextIO, TypeVar
+from typing import Any, NamedTuple, TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -17,6 +17,10 @@ _FIRST_LINES = (2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 _LINE_EVERY = 60.0
 _UNKNOWN = {"ncols": 100, "nrows": 20}
 """The size of a terminal that does not tell it; at 0 columns no bar would be drawn."""
+
+_LEAST_SECONDS, _LEAST_DONE = 1.0, 3
+"""That a time left is reckoned from."""
+_DRAW_EVERY = 0.2
 
 Item = TypeVar("Item")
 
@@ -47,14 +51,15 @@ class Bar:
         self._drawn = is_drawn(shown, self._stream)
         self._lines = shown is None and not self._drawn
         self._part, self._done, self._due = part, 0.0, Due()
+        self._base: Done | None = None
 
     def __enter__(self) -> Bar:
-        self._started = self._clock()
+        self._started = self._shown_at = self._clock()
         self._bar = tqdm(
             total=self._total,
             desc=self._description,
-            unit=" captions",
             disable=not self._drawn,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} captions [{elapsed}{postfix}]",
             leave=False,
             file=self._stream,
             **size_of_terminal(self._stream) if self._drawn else {},
@@ -81,17 +86,28 @@ class Bar:
     def add(self, captions: float) -> None:
         """So many more ``captions`` are done."""
         self._done += captions
+        if not (self._drawn or self._lines):
+            return
+        now = self._clock()
+        if self._base is None:
+            self._base = Done(now, self._done)
         if self._drawn:
-            self._bar.total = self._all()
-            self._bar.update(round(self._done) - self._bar.n)
-        elif self._lines and self._due(seconds := self._clock() - self._started):
-            rate, total = self._done / seconds, self._all()
-            if total is None:
-                self._say(f"{round(self._done)} captions, {rate:.1f} captions/s")
-                return
-            left = tqdm.format_interval(max(0.0, total - self._done) / rate) if rate else "?"
-            of = f"{'about ' if self._total is None else ''}{total} captions ({self._done / max(1, total):.0%})"
-            self._say(f"{round(self._done)} of {of}, {rate:.1f} captions/s, {left} left")
+            if now - self._shown_at >= _DRAW_EVERY:
+                self._shown_at = now
+                self._bar.total, self._bar.n = self._all(), round(self._done)
+                self._bar.set_postfix_str(self._pace(now))
+        elif self._due(now - self._started):
+            total, of = self._all(), ""
+            if total is not None:
+                about = "about " if self._total is None else ""
+                of = f" of {about}{total} captions ({self._done / max(1, total):.0%})"
+            self._say(f"{round(self._done)}{of or ' captions'}, {self._pace(now)}")
+
+    def _pace(self, now: float) -> str:
+        """The rate so far, and the time left where something can be said of it."""
+        left = time_left(self._base, Done(now, self._done), self._all())
+        rate = f"{self._done / max(now - self._started, 1e-9):.1f} captions/s"
+        return f"{rate}, {left} left" if left else rate
 
     def _all(self) -> int | None:
         """The captions to be done, or about how many, as far as is known by now."""
@@ -106,6 +122,26 @@ class Bar:
 
 Bars = Callable[[str, int], Bar]
 """Makes the bar of a step from its description and its captions."""
+
+
+class Done(NamedTuple):
+    """What was done at a moment."""
+
+    seconds: float
+    number: float
+
+
+def time_left(base: Done | None, now: Done, total: int | None) -> str:
+    """The time until ``total`` is done, at the pace since ``base``; empty as long as little was done since.
+
+    ``base`` is best what was done when anything was: an engine's start, or the reading of a first slab, lies before it.
+    """
+    if base is None or total is None:
+        return ""
+    seconds, number = now.seconds - base.seconds, now.number - base.number
+    if seconds < _LEAST_SECONDS or number < _LEAST_DONE:
+        return ""
+    return str(tqdm.format_interval(max(0.0, total - now.number) * seconds / number))
 
 
 class Due:

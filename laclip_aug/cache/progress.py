@@ -14,7 +14,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from laclip_aug.cache.bar import Bar, Due, is_drawn, say, size_of_terminal
+from laclip_aug.cache.bar import Bar, Done, Due, is_drawn, say, size_of_terminal, time_left
 
 _DRAW_EVERY = 0.2
 _SAMPLE_EVERY = 0.5
@@ -41,6 +41,7 @@ class Progress:
         self._started = self._drawn = clock()
         self._due = Due()
         self._samples = deque([(self._started, 0, 0, 0)])
+        self._base: Done | None = None
         self._bar = tqdm(
             desc="build",
             disable=not drawn,
@@ -72,10 +73,13 @@ class Progress:
         while len(self._samples) > 2 and self._samples[1][0] <= now - span:
             self._samples.popleft()
         then, rows_then, made_then, tokens_then = self._samples[0]
+        if self._base is None and rows:
+            self._base = Done(now, rows)  # what an earlier run made is passed over at once
         seconds = max(now - then, 1e-9)
         state = [f"{(made - made_then) / seconds:.1f} captions/s"]
-        if total is not None and rows > rows_then:
-            state.append(f"{tqdm.format_interval((total - rows) * seconds / (rows - rows_then))} left")
+        base = self._base and max(self._base, Done(then, rows_then))
+        if left := time_left(base, Done(now, rows), total):
+            state.append(f"{left} left")
         if tokens:
             state.append(f"{(tokens - tokens_then) / seconds:.0f} tokens/s")
         if accepted is not None:

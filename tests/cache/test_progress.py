@@ -48,6 +48,27 @@ def test_lines_come_within_seconds_and_then_once_a_minute() -> None:
 
 
 @pytest.mark.parametrize(
+    "done",
+    [lambda t: int(t >= 9.5), lambda t: 41 + int(t >= 9.5), lambda t: 300 * int(t / 9.5)],
+    ids=["the first", "the first after 41 that are known", "a first burst"],
+)
+def test_the_time_left_is_not_reckoned_from_the_first_caption(done: Callable[[float], float]) -> None:
+    lines = lines_of(done, 3_000_000, 11)
+    assert list(lines) == [2, 5, 10]
+    assert not any("left" in line for line in lines.values())
+
+
+def test_acceptance_is_told_once_something_was_tried() -> None:
+    now, out = 0.0, io.StringIO()
+    progress = Progress(None, clock=lambda: now, stream=out)
+    for accepted in (None, 0.0):
+        now += 3.0
+        progress.show(1000, 2000, 0, 0, accepted)
+    first, second = out.getvalue().splitlines()
+    assert "accepted" not in first and second.endswith(", 0% accepted")
+
+
+@pytest.mark.parametrize(
     ("done", "total", "rate"),
     [
         (lambda t: 10 * t, 10_000, 10),
