@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -96,13 +97,18 @@ def export_beside(
 def _as_imported(directory: Path, manifest: Manifest) -> Callable[[str, str], str | None]:
     """For a cache that was imported: (caption, source) → the text that the import refused, to be given back as it was.
 
-    Costs one reading of all records, and the memory of those texts.
+    Costs one reading of all records, when the first text is asked for, and the memory of those texts.
     """
     if any(config.augmenter != "import" for config in manifest.configs):
         return lambda caption, source: None
-    found: dict[tuple[bytes, str], str] = {}
-    for record in records(directory):
-        for rejection in record.rejections:
-            if rejection.place is None and rejection.reason in _GIVEN_BACK:
-                found.setdefault((caption_key(record.caption), rejection.source), rejection.text)
-    return lambda caption, source: found.get((caption_key(caption), source))
+
+    @functools.cache
+    def refused() -> dict[tuple[bytes, str], str]:
+        found: dict[tuple[bytes, str], str] = {}
+        for record in records(directory):
+            for rejection in record.rejections:
+                if rejection.place is None and rejection.reason in _GIVEN_BACK:
+                    found.setdefault((caption_key(record.caption), rejection.source), rejection.text)
+        return found
+
+    return lambda caption, source: refused().get((caption_key(caption), source))

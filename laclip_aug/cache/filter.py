@@ -36,6 +36,8 @@ FILTER = "filter"
 
 Images = dict[bytes, ImagePlace]
 """Caption's key → where its image is."""
+ReadImages = Callable[[], Images]
+"""Reads where they are, which may take long."""
 
 
 @dataclass
@@ -73,7 +75,7 @@ def filter_cache(
     directory: str | Path,
     out: str | Path,
     spec: str,
-    images: Images | None = None,
+    images: ReadImages | None = None,
     progress: bool | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> FilterReport:
@@ -84,7 +86,7 @@ def filter_cache(
     Args:
         directory: a cache whose build has finished.
         out: a new directory, or what the same call left when it was killed.
-        images: for signals that look at images.
+        images: for signals that look at images; called once all else is known to be right.
         progress: show a bar for each step; ``None`` shows it on a terminal, and how far it is as lines in a log.
         clock: seconds, as ``time.monotonic``.
 
@@ -118,12 +120,13 @@ def filter_cache(
         else:
             target = expected
         todo = source.shards[len(target.shards) :]
+        look = _look(images() if images and todo else None)
         if todo:
             gate.learn(_Captions(directory, source, bars))
         with bars("filter", sum(shard.rows for shard in todo)) as bar:
             for shard in todo:
                 stored = [record for _, record in read_shard(directory, shard)]
-                made = regated(stored, gate, _wanted(source, shard), _look(images), bar.share(shard.rows))
+                made = regated(stored, gate, _wanted(source, shard), look, bar.share(shard.rows))
                 with next_shard(out, target) as index:
                     written = write_shard(out, index, made, [origin_of_run(target, run) for run in shard.made_by])
                     target.shards.append(replace(written, made_by=shard.made_by))
@@ -138,7 +141,7 @@ def filter_cache(
 def sweep(
     directory: str | Path,
     spec: str,
-    images: Images | None = None,
+    images: ReadImages | None = None,
     progress: bool | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Swept]:
@@ -155,7 +158,7 @@ def sweep(
     now = snapshot(directory)
     _check_images(gate, images, now.manifest)
     gate.load()
-    bars, look = partial(Bar, shown=progress, clock=clock), _look(images)
+    bars, look = partial(Bar, shown=progress, clock=clock), _look(images() if images else None)
     gate.learn(_Captions(directory, now.manifest, bars))
     sides = {condition.side: condition for condition in gate.conditions}  # of two bounds on one side the values are one
     found = {side: Swept(condition.at_least) for side, condition in sides.items()}
@@ -188,7 +191,7 @@ def unfiltered(config: Config) -> Config:
     return replace(config, fingerprint=note["fingerprint"], describe=describe)
 
 
-def _check_images(gate: Gate, images: Images | None, manifest: Manifest) -> None:
+def _check_images(gate: Gate, images: ReadImages | None, manifest: Manifest) -> None:
     if images is not None and manifest.by_image:
         raise ConfigurationError("images are found by captions, and this cache is keyed by images; leave out --images")
     for reference, signal in gate.signals.items():

@@ -16,6 +16,7 @@ more of these too, without a new build. Caches of earlier versions have it of th
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING
 
 from laclip_aug.errors import ConfigurationError
@@ -62,7 +63,7 @@ def run_filter(args: argparse.Namespace) -> int:
 
     if args.sweep == bool(args.out):
         raise ConfigurationError("give --out DIR to make a cache, or --sweep to look at thresholds")
-    images = _images(args) if args.images else None
+    images = partial(_images, args) if args.images else None
     if args.sweep:
         from laclip_aug.quality.sweep import lines
 

@@ -184,6 +184,31 @@ def test_the_command(tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cache": "absent"}, "absent"),
+        ({"--gate": "clp>=0.2"}, "clp"),
+        ({"--out": "taken"}, "taken is neither empty nor a rewrite cache"),
+        ({}, "has no column 'filepath'"),
+    ],
+    ids=["no cache", "no such signal", "a folder in use", "all right but the images"],
+)
+def test_all_else_is_looked_at_before_the_tables_of_images_are_read(tmp_path, capsys, change, message):
+    imported(tmp_path / "first", captions=3)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "notes.txt").write_text("mine")
+    (tmp_path / "photos.csv").write_text("title\nphoto 0\n")  # reading it fails
+    given = {"cache": "first", "--gate": "kept>=0.5", "--out": "new", **change}
+    argv = ["cache", "filter", str(tmp_path / given["cache"]), "--images", str(tmp_path / "photos.csv")]
+    assert main([*argv, "--gate", given["--gate"], "--out", str(tmp_path / given["--out"])]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    if "--out" not in change:
+        assert main([*argv, "--gate", given["--gate"], "--sweep"]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_images_come_from_tables_and_tars(tmp_path, capsys):
     """A tiny CLIP of random weights: the gate is set between the two cosines that open_clip gives."""
     import io

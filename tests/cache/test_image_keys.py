@@ -173,7 +173,7 @@ def test_merged_and_filtered_caches_keep_the_keys(tmp_path, cache):
     filter_cache(tmp_path / "strict", tmp_path / "back", "none")
     assert list(records(tmp_path / "back")) == list(records(cache))
     with pytest.raises(ConfigurationError, match="leave out --images"):
-        filter_cache(cache, tmp_path / "third", "none", images={})
+        filter_cache(cache, tmp_path / "third", "none", images=dict)
 
 
 def test_damage_is_found_and_repaired(tmp_path, cache):

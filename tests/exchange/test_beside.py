@@ -20,7 +20,7 @@ from laclip_aug.cache.filter import filter_cache
 from laclip_aug.cache.ingest import import_cache
 from laclip_aug.cache.lookup import CaptionCache
 from laclip_aug.cache.writer import CacheWriter
-from laclip_aug.errors import ConfigurationError, InputError
+from laclip_aug.errors import CacheCorruptError, ConfigurationError, InputError
 from laclip_aug.exchange.import_form import ImportForm
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.readers import InputOptions
@@ -523,3 +523,20 @@ def test_packed_tars_are_written_unpacked(tmp_path, cache):
     for number in range(2):
         with tarfile.open(tmp_path / "out" / f"{number}.tar", "r:") as archive:
             assert archive.getnames() == [f"{number}.txt", f"{number}.json"]
+
+
+def test_a_folder_in_use_is_told_before_an_imported_cache_is_read(tmp_path):
+    (tmp_path / "in.jsonl").write_text(json.dumps({"caption": "a dog runs", "x": "a dog runs"}) + "\n")
+    import_cache(tmp_path / "in.jsonl", tmp_path / "cache", ImportForm(rewrite_keys=("x",)))
+    (shard,) = (tmp_path / "cache").glob("shard-*")
+    shard.write_bytes(shard.read_bytes()[:-9])  # reading it fails, which the refused text needs
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        member = tarfile.TarInfo("0.txt")
+        member.size = 10
+        tar.addfile(member, io.BytesIO(b"a dog runs"))
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigurationError, match=r"taken holds 'notes.txt'; name a new directory"):
+        export_beside(tmp_path / "cache", str(tmp_path / "taken"), [str(tmp_path / "0.tar")])
+    with pytest.raises(CacheCorruptError):
+        export_beside(tmp_path / "cache", str(tmp_path / "new"), [str(tmp_path / "0.tar")])
