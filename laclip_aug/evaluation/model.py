@@ -25,7 +25,6 @@ from laclip_aug.evaluation.paper import PAPER, load_paper_model
 from laclip_aug.models import load_model, refuse_file, told_options
 
 PRECISIONS = ("fp32", "amp", "amp_bf16")
-TEMPLATE_SETS = ("openai", "simple")
 
 
 @dataclass
@@ -167,7 +166,7 @@ class Model:
         """open_clip's zero-shot classifier ``[D, C]``: unit vectors.
 
         Args:
-            templates: one of ``TEMPLATE_SETS``, or templates with ``{c}`` or ``{}`` for the class.
+            templates: ``openai`` or ``simple``, or templates with ``{c}`` or ``{}`` for the class.
         """
         if isinstance(templates, str):
             made = openclip.prompt_templates(templates)

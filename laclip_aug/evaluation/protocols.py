@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from laclip_aug.errors import ConfigurationError, UnknownNameError
 from laclip_aug.evaluation.logistic import OBJECTIVES
 
 FOLDER = Path(__file__).parent / "protocols"
+TEMPLATE_SETS = ("openai", "simple")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +34,31 @@ class ZeroShot(Protocol):
 
     Attributes:
         templates: ``openai`` (80), ``simple`` (7), ``own`` (the data's), or a list with ``{c}`` for the class.
+
+    Raises:
+        ConfigurationError: there are no such templates, or one has no place for the class.
     """
 
     kind: ClassVar[str] = "zero-shot"
     templates: str | Sequence[str]
 
+    def __post_init__(self) -> None:
+        if not self.templates or (isinstance(self.templates, str) and self.templates not in ("own", *TEMPLATE_SETS)):
+            raise ConfigurationError(f"templates must be own, {', '.join(TEMPLATE_SETS)} or a list; correct it")
+        for template in () if isinstance(self.templates, str) else self.templates:
+            if "{c}" not in template and "{}" not in template:
+                raise ConfigurationError(
+                    f"templates: {template!r} has no {{c}} for the class; write: a photo of a {{c}}."
+                )
+
 
 @dataclass(frozen=True, kw_only=True)
 class FewShot(Protocol):
-    """Few-shot classification by class means."""
+    """Few-shot classification by class means.
+
+    Raises:
+        ConfigurationError: a number is below 1, ``ways`` below 2, or the seed below 0.
+    """
 
     kind: ClassVar[str] = "few-shot"
     episodes: int
@@ -48,6 +66,11 @@ class FewShot(Protocol):
     shots: int
     queries: int
     seed: int
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "episodes", "shots", "queries")
+        _at_least(self, 2, "ways")
+        _at_least(self, 0, "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +83,7 @@ class LinearProbe(Protocol):
         fine: values around the best of them, log-spaced from a coarse step below it to one above.
 
     Raises:
-        ConfigurationError: there is no such objective, or no values of C.
+        ConfigurationError: there is no such objective, no values of C, or they do not ascend; or a number is below 1.
     """
 
     kind: ClassVar[str] = "linear-probe"
@@ -70,16 +93,28 @@ class LinearProbe(Protocol):
     fine: int
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES or not self.costs or min(self.costs) <= 0:
-            raise ConfigurationError(f"{self.name}: objective must be {' or '.join(OBJECTIVES)}, and costs above 0")
+        if self.objective not in OBJECTIVES:
+            raise ConfigurationError(f"objective must be {' or '.join(OBJECTIVES)}, not {self.objective!r}")
+        bounds = (0.0, *self.costs, float("inf"))
+        if not self.costs or not all(low < high for low, high in pairwise(bounds)):
+            raise ConfigurationError("costs must be above 0, and each above the one before; correct them")
+        _at_least(self, 1, "iterations", "fine")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retrieval(Protocol):
-    """Image-text retrieval."""
+    """Image-text retrieval; ``at`` are the ranks k of the recalls.
+
+    Raises:
+        ConfigurationError: there is no rank, or one below 1.
+    """
 
     kind: ClassVar[str] = "retrieval"
     at: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if not self.at or min(self.at) < 1:
+            raise ConfigurationError(f"at must be ranks of at least 1, such as [1, 5, 10], not {list(self.at)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +129,12 @@ KINDS: dict[str, type[Protocol]] = {
 }
 
 
+def _at_least(protocol: Protocol, least: int, *names: str) -> None:
+    for name in names:
+        if (value := getattr(protocol, name)) < least:
+            raise ConfigurationError(f"{name} must be at least {least}, not {value}")
+
+
 def protocol_names() -> list[str]:
     """The protocols of the package."""
     return sorted(file.stem for file in FOLDER.glob("*.yaml"))
@@ -104,7 +145,7 @@ def load_protocol(name: str) -> Protocol:
 
     Raises:
         UnknownNameError: there is none, or the file has a field that its kind does not know.
-        ConfigurationError: the file cannot be read, or lacks a field.
+        ConfigurationError: the file cannot be read, lacks a field, or has one that cannot be meant.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if path.parent == FOLDER and name not in protocol_names():
@@ -143,21 +184,32 @@ def filled(kind: type[Any], content: Mapping[str, Any], path: Path) -> Any:
     lacking = [f.name for f in known.values() if f.name not in content and f.default is f.default_factory is MISSING]
     if lacking:
         raise ConfigurationError(f"{path} lacks {', '.join(lacking)}; add a line for each")
-    return kind(**{key: _typed(value, str(known[key].type), f"{path.name}: {key}") for key, value in content.items()})
+    typed = {key: _typed(value, str(known[key].type), f"{path.name}: {key}") for key, value in content.items()}
+    try:
+        return kind(**typed)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path.name}: {error}") from None
 
 
 def _typed(value: Any, kind: str, place: str) -> Any:
     simple = {"int": int, "str": str, "Sequence[float]": float, "Sequence[int]": int, "Sequence[str]": str}
+
+    def one(item: Any, to: type) -> Any:
+        if item is None or isinstance(item, bool | list | dict) or (to is int and int(item) != float(item)):
+            raise TypeError(f"{item!r}")
+        return to(item)
+
+    form = kind
+    if kind == "str | Sequence[str]":
+        form = "Sequence[str]" if isinstance(value, list) else "str"
     try:
-        if kind.startswith("Sequence"):
+        if form.startswith("Sequence"):
             if isinstance(value, str | Mapping):
                 raise TypeError("not a list")
-            return tuple(simple[kind](item) for item in value)
-        if kind in simple:
-            if isinstance(value, bool | list | dict) or (kind == "int" and int(value) != float(value)):
-                raise TypeError(f"{value!r}")
-            return simple[kind](value)
-    except (TypeError, ValueError) as error:
-        wanted = kind.replace("Sequence", "list").replace("[", " of ").replace("]", "")
+            return tuple(one(item, simple[form]) for item in value)
+        if form in simple:
+            return one(value, simple[form])
+    except (TypeError, ValueError, OverflowError) as error:
+        wanted = kind.replace("Sequence", "list").replace("[", " of ").replace("]", "").replace("|", "or")
         raise ConfigurationError(f"{place} must be {wanted}, not {value!r} ({error}); correct it") from None
     return value

@@ -17,7 +17,7 @@ from laclip_aug.evaluation.composition import composition
 from laclip_aug.evaluation.datasets import DataSet, Labelled, same_classes
 from laclip_aug.evaluation.features import FeatureStore
 from laclip_aug.evaluation.fewshot import episodes, few_shot
-from laclip_aug.evaluation.model import TEMPLATE_SETS, Model
+from laclip_aug.evaluation.model import Model
 from laclip_aug.evaluation.probe import linear_probe
 from laclip_aug.evaluation.protocols import Composition, FewShot, LinearProbe, Protocol, Retrieval, ZeroShot
 from laclip_aug.evaluation.results import Result
@@ -61,8 +61,6 @@ class Evaluation:
         templates = part.images.templates if protocol.templates == "own" else protocol.templates
         if not templates:
             raise ConfigurationError(f"{data.spec.name} has no templates of its own; use another protocol")
-        if isinstance(templates, str) and templates not in TEMPLATE_SETS:
-            raise ConfigurationError(f"{protocol.name}: templates must be own, {', '.join(TEMPLATE_SETS)} or a list")
         vectors, labels, failed = self._labelled(part, part.labels)
         version = f"open_clip {openclip.installed_version()}"
         classifier = self.store.classifier(self.model, part.images.classes, templates, version)

@@ -179,14 +179,52 @@ def test_what_cannot_be_evaluated_is_told_before_images_are_read(laclip_eval: Ru
     assert not (tmp_path / "features").exists()
 
 
-@pytest.mark.parametrize("wrong", ["objective: l1", "costs: []", "costs: [0, 1]"])
-def test_a_probe_that_cannot_be_fitted_is_refused_as_it_is_read(tmp_path: Path, wrong: str) -> None:
-    settings = {"kind": "linear-probe", "name": "p", "version": "1", "objective": "norm", "iterations": "9",
-                "costs": "[1]", "fine": "3"}  # fmt: skip
-    settings[wrong.partition(": ")[0]] = wrong.partition(": ")[2]
-    (tmp_path / "p.yaml").write_text("\n".join(f"{name}: {value}" for name, value in settings.items()))
-    with pytest.raises(ConfigurationError, match="p: objective must be norm or scikit-learn, and costs above 0"):
-        load_protocol(str(tmp_path / "p.yaml"))
+@pytest.mark.parametrize(
+    ("kind", "wrong", "message"),
+    [
+        ("linear-probe", "objective: l1", "objective must be norm or scikit-learn, not 'l1'"),
+        ("linear-probe", "costs: []", "costs must be above 0"),
+        ("linear-probe", "costs: [0, 1]", "costs must be above 0"),
+        ("linear-probe", "costs: [1, .nan]", "costs must be above 0"),
+        ("linear-probe", "costs: [10, 1]", "each above the one before"),
+        ("linear-probe", "iterations: 0", "iterations must be at least 1, not 0"),
+        ("linear-probe", "iterations: .inf", "iterations must be int, not inf"),
+        ("linear-probe", "fine: -1", "fine must be at least 1, not -1"),
+        ("zero-shot", "templates: simpel", "templates must be own, openai, simple or a list"),
+        ("zero-shot", "templates: a photo of a {c}.", "templates must be own, openai, simple or a list"),
+        ("zero-shot", "templates: []", "templates must be own, openai, simple or a list"),
+        ("zero-shot", "templates:", "templates must be str or list of str, not None"),
+        ("zero-shot", "templates: {a: b}", "templates must be str or list of str"),
+        ("zero-shot", "templates: ['a {c}', null]", "templates must be str or list of str"),
+        ("zero-shot", "templates: [a photo]", "templates: 'a photo' has no {c} for the class"),
+        ("zero-shot", "name:", "name must be str, not None"),
+        ("few-shot", "episodes: 0", "episodes must be at least 1, not 0"),
+        ("few-shot", "ways: 1", "ways must be at least 2, not 1"),
+        ("few-shot", "shots: 0", "shots must be at least 1, not 0"),
+        ("few-shot", "queries: -1", "queries must be at least 1, not -1"),
+        ("few-shot", "seed: -8", "seed must be at least 0, not -8"),
+        ("retrieval", "at: []", "at must be ranks of at least 1"),
+        ("retrieval", "at: [0, 5]", "at must be ranks of at least 1, such as [1, 5, 10], not [0, 5]"),
+    ],
+)
+def test_a_protocol_that_cannot_be_run_is_refused_as_it_is_read(
+    tmp_path: Path, kind: str, wrong: str, message: str
+) -> None:
+    settings = {
+        "linear-probe": {"objective": "norm", "iterations": "9", "costs": "[1]", "fine": "3"},
+        "zero-shot": {"templates": "['a photo of a {c}.', 'art: {}']"},
+        "few-shot": {"episodes": "2", "ways": "2", "shots": "1", "queries": "1", "seed": "0"},
+        "retrieval": {"at": "[1]"},
+    }[kind] | {"kind": kind, "name": "p", "version": "1"}
+    file = tmp_path / "own.yaml"
+    file.write_text("\n".join(f"{name}: {value}" for name, value in settings.items()))
+    assert load_protocol(str(file)).name == "p"
+    field, _, value = wrong.partition(":")
+    settings[field] = value
+    file.write_text("\n".join(f"{name}: {value}" for name, value in settings.items()))
+    with pytest.raises(ConfigurationError) as error:
+        load_protocol(str(file))
+    assert str(error.value).startswith("own.yaml: ") and message in str(error.value)
 
 
 def folder_of_a_model(folder: Path) -> Path:
