@@ -115,7 +115,7 @@ def _train(arguments: list[str]) -> int:
                 print(f"{_PROGRAM}: error: {_said(error)}{_once_more(installed)}", file=sys.stderr)
                 return 2
             except KeyboardInterrupt:
-                print(f"{_PROGRAM}: interrupted; {_going_on(installed.arguments)}", file=sys.stderr)
+                print(f"{_PROGRAM}: interrupted; {_interrupted(installed)}", file=sys.stderr)
                 return 130
     finally:
         sys.argv[0] = program
@@ -138,19 +138,28 @@ def _once_more(installed: Hook) -> str:
     return f"; then start again under another --name, as there is {log} now" if installed.named and log else ""
 
 
-def _going_on(args: argparse.Namespace | None) -> str:
+def _interrupted(installed: Hook) -> str:
     """What to do after an interrupt: a run without ``--name`` has a name that only the trainer knows."""
+    args = installed.arguments
     if args is None or args.name is None:
-        return "nothing was trained; start the same command again"
+        return "there is no checkpoint yet; start the same command again"
+    if _has_checkpoint(args):
+        return _going_on(args)
+    log = min((Path(args.logs) / args.name).glob("out*"), default=None)
+    if log is None or not installed.named or installed.goes_on:
+        return "there is no checkpoint yet; start the same command again"
+    return f"there is no checkpoint yet; start again under another --name, as there is {log} now"
+
+
+def _going_on(args: argparse.Namespace) -> str:
+    """How to go on from the last checkpoint of a run."""
     from laclip_aug.training.refusals import unseen_checkpoint
 
     resume, name = "latest", args.name
     if unseen := unseen_checkpoint(args):
         resume, name = str(unseen), f"{name}-2"
     place = shlex.join(["--logs", str(args.logs), "--name", name, "--resume", resume])
-    if _has_checkpoint(args):
-        return f"to go on, add to the same command: {place}"
-    return f"there is no checkpoint yet; to start again, add to the same command: {place}"
+    return f"to go on, add to the same command: {place}"
 
 
 def _has_checkpoint(args: argparse.Namespace) -> bool:

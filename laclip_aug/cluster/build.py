@@ -59,7 +59,7 @@ class ClusterReport:
                 f"  workers that died and were replaced: {self.run.replaced}; parts tried again: {self.run.tried_again}"
             )
         seconds = max(self.run.seconds, 1e-9)
-        tried = f", {run.acceptance:.1%} of attempts accepted" if run.rewrites or run.rejections else ""
+        tried = f", {run.acceptance:.1%} of attempts accepted" if run.tried else ""
         out.append(
             f"this run: {self.run.seconds:.1f} s, {run.captions / seconds:.1f} captions/s, "
             f"{run.tokens / seconds:.0f} tokens/s{tried}"

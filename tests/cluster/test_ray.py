@@ -298,7 +298,7 @@ def test_a_cluster_that_was_once_started_here_and_is_gone_is_told_at_once(
     environment = plugin_environment | {"RAY_TMPDIR": str(tmp_path)}
     driver = start(tmp_path, environment, *RAY, "--address", "auto")
     try:
-        out, err = driver.communicate(timeout=45)
+        out, err = driver.communicate(timeout=300)
     finally:
         driver.kill()
     assert (driver.returncode, out) == (2, "")

@@ -252,23 +252,43 @@ def test_a_run_without_a_checkpoint_does_not_go_on_from_that_of_another_whose_na
     assert not (tmp_path / name).exists()
 
 
-def test_ctrl_c_before_a_checkpoint_and_before_training(
+def ctrl_c(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_before_the_log_is_opened(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["train", *dataset.arguments(tmp_path, "run")]
-
-    def named(args: Namespace) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("open_clip_train.main.init_distributed_device", named)
-    assert open_clip.main(arguments) == 130
-    advice = f"--logs {tmp_path} --name run --resume latest"
-    assert capsys.readouterr().err.splitlines()[-1] == (
-        f"open_clip: interrupted; there is no checkpoint yet; to start again, add to the same command: {advice}"
-    )
+    monkeypatch.setattr("open_clip_train.main.init_distributed_device", ctrl_c)
     place = arguments.index("--name")
-    assert open_clip.main([*arguments[:place], *arguments[place + 2 :]]) == 130
-    assert "interrupted; nothing was trained; start the same command again" in capsys.readouterr().err
+    for words in (arguments, [*arguments[:place], *arguments[place + 2 :]]):
+        assert open_clip.main(words) == 130
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            "open_clip: interrupted; there is no checkpoint yet; start the same command again"
+        )
+
+
+@pytest.mark.parametrize("name", ["run", "what?"])
+def test_ctrl_c_before_a_checkpoint_advises_what_works(
+    dataset: Dataset, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "what1" / "checkpoints" / "epoch_1.pt"  # which what? fits
+    other.parent.mkdir(parents=True)
+    other.touch()
+    monkeypatch.setattr("open_clip_train.main.random_seed", ctrl_c)
+    arguments = ["train", *dataset.arguments(tmp_path, name)]
+    assert open_clip.main(arguments) == 130
+    log = tmp_path / name / "out.log"
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"open_clip: interrupted; there is no checkpoint yet; start again under another --name, as there is {log} now"
+    )
+    assert open_clip.main(arguments) not in (0, 130)  # the trainer takes no name twice
+    again = ["train", *dataset.arguments(tmp_path, "second")]
+    assert open_clip.main(again) == 130  # as far as before
+    assert "another --name" in capsys.readouterr().err
+    assert open_clip.main([*again, "--resume", "latest"]) == 130  # which takes the log as it is
+    assert capsys.readouterr().err.splitlines()[-1].endswith("no checkpoint yet; start the same command again")
 
 
 def test_an_error_after_the_log_was_opened_asks_for_another_name(dataset: Dataset, tmp_path: Path) -> None:
