@@ -49,7 +49,7 @@ class _Log:
         line = text.decode("utf-8", "replace")
         if cls.verbose:
             sys.stderr.write(line)
-        if level == 3 and line.strip():  # GGML_LOG_LEVEL_ERROR
+        if level == 4 and line.strip():  # GGML_LOG_LEVEL_ERROR of ggml.h; 3 are warnings
             cls.errors.append(line.strip())
 
 

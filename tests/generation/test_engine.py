@@ -383,6 +383,8 @@ def test_damaged_models_are_refused(tiny_gguf: Path, tmp_path: Path) -> None:
         for kind in (LlamaCppBackend, PlainLlamaBackend):
             with pytest.raises(ModelError, match=r"truncated|no GGUF"):
                 kind(cut)
+    with pytest.raises(ModelError, match=r"cannot load cut\.gguf \(.*not within the file bounds"):
+        LlamaCppBackend(cut)
     (tmp_path / "garbage.gguf").write_bytes(b"GGUF\x03\0\0\0" + bytes(range(256)) * 40)
     with pytest.raises(ModelError, match="damaged"):
         LlamaCppBackend(tmp_path / "garbage.gguf")
