@@ -76,6 +76,8 @@ def merged(model: ModelFile, adapter: ModelFile, kind: str) -> tuple[Path, str] 
 def merge(model: Path, adapter: Path, kind: str, out: Path) -> bool:
     """Write ``model`` with ``adapter`` merged in and its matrices as ``kind``; False if it is no adapter to merge.
 
+    False too if one of both is damaged: llama.cpp, which is then asked for them, says what is wrong.
+
     Raises:
         MissingExtraError: the package ``gguf`` is not installed.
     """
@@ -83,7 +85,10 @@ def merge(model: Path, adapter: Path, kind: str, out: Path) -> bool:
         import gguf
     except ImportError as error:
         raise MissingExtraError("llm", "gguf") from error
-    base, lora = gguf.GGUFReader(model), gguf.GGUFReader(adapter)
+    try:
+        base, lora = gguf.GGUFReader(model), gguf.GGUFReader(adapter)
+    except (ValueError, LookupError, TypeError):  # what numpy and the reader raise of a file that ends too soon
+        return False
     weights = {tensor.name: tensor for tensor in base.tensors}
     pairs = _pairs(gguf, lora, weights)
     if pairs is None:

@@ -111,7 +111,7 @@ class NativeModel:
         if not lora or self.lib.llama_set_adapters_lora(context, adapters, 1, (ctypes.c_float * 1)(1.0)):
             raise ModelError(
                 f"{self.adapter.name} is no adapter for {self.file.name} ({'; '.join(_Log.errors) or 'no reason'}); "
-                "name the model that it was trained on, or --adapter none"
+                "name the model that it was trained on, fetch it again if it is damaged, or take --adapter none"
             )
 
     def _load(self, path: str, layers: int) -> Any:

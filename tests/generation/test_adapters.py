@@ -214,3 +214,16 @@ def test_an_adapter_of_another_model_is_refused(tiny_gguf: Path, tmp_path: Path)
         LlamaCppBackend(tiny_gguf, GREEDY, adapter=wide, n_ctx=256, n_threads=1)
     with pytest.raises(ModelError, match="no model file"):
         LlamaCppBackend(tiny_gguf, GREEDY, adapter=tmp_path / "absent.gguf", n_ctx=256, n_threads=1)
+
+
+def test_a_truncated_adapter_or_model_is_refused_in_words(tiny_gguf: Path, tiny_adapter: Path, tmp_path: Path) -> None:
+    model, adapter = tiny_gguf.read_bytes(), tiny_adapter.read_bytes()
+    cut = tmp_path / "cut.gguf"
+    for size in (100, len(adapter) // 2, len(adapter) - 1):
+        cut.write_bytes(adapter[:size])
+        with pytest.raises(ModelError, match=r"cut\.gguf is no adapter for tiny\.gguf \(.+\);.*fetch it again"):
+            LlamaCppBackend(tiny_gguf, GREEDY, adapter=cut, n_ctx=256, n_threads=1)
+    for size in (100, len(model) // 2, len(model) - 1):
+        cut.write_bytes(model[:size])
+        with pytest.raises(ModelError, match=r"cannot load cut\.gguf"):
+            LlamaCppBackend(cut, GREEDY, adapter=tiny_adapter, n_ctx=256, n_threads=1)
