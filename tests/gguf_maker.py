@@ -144,3 +144,48 @@ def make_adapter(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def make_embedding_model(path: Path) -> Path:
+    """A BERT of one layer with random weights and letters as its vocabulary, as sentence embedders are published."""
+    width, inner, length = 32, 64, 512
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"▁{letter}" for letter in letters), *letters]
+    writer = gguf.GGUFWriter(path, "bert")
+    writer.add_context_length(length)
+    writer.add_embedding_length(width)
+    writer.add_feed_forward_length(inner)
+    writer.add_block_count(1)
+    writer.add_head_count(4)
+    writer.add_layer_norm_eps(1e-12)
+    writer.add_causal_attention(False)
+    writer.add_pooling_type(gguf.PoolingType.MEAN)
+    writer.add_tokenizer_model("bert")
+    writer.add_token_list(pieces)
+    writer.add_token_types([gguf.TokenType.CONTROL] * 4 + [gguf.TokenType.NORMAL] * (len(pieces) - 4))
+    writer.add_token_type_count(2)
+    for number, add in enumerate(
+        (writer.add_pad_token_id, writer.add_unk_token_id, writer.add_bos_token_id, writer.add_eos_token_id)
+    ):
+        add(number)
+    shapes = {
+        "token_embd.weight": (len(pieces), width),
+        "position_embd.weight": (length, width),
+        "token_types.weight": (2, width),
+        "blk.0.ffn_up.weight": (inner, width),
+        "blk.0.ffn_up.bias": (inner,),
+        "blk.0.ffn_down.weight": (width, inner),
+        "blk.0.ffn_down.bias": (width,),
+    }
+    for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+        shapes |= {f"blk.0.{name}.weight": (width, width), f"blk.0.{name}.bias": (width,)}
+    for name in ("token_embd_norm", "blk.0.attn_output_norm", "blk.0.layer_output_norm"):
+        shapes |= {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+    random = np.random.default_rng(0)
+    for name, shape in shapes.items():
+        writer.add_tensor(name, random.normal(size=shape).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

@@ -35,6 +35,7 @@ from laclip_aug.generation.threads import faster, rows_to_try
 from laclip_aug.generation.tokens import check_byte_pieces, single_token, special_texts
 
 _STEP_TOKENS = 512
+EMBEDDER = "an encoder alone, as embedding models have"
 
 
 class _Log:
@@ -214,6 +215,7 @@ class _Decoder:
                 f"llama.cpp cannot make {sequences} sequences of {settings.n_ctx} tokens ({'; '.join(_Log.errors)}); "
                 "lower n_slots or n_ctx"
             )
+        refuse_unusable(model.file.name, {EMBEDDER: not lib.llama_get_memory(self.pointer)})
         model.apply(self.pointer)
         self.most_tokens = int(lib.llama_n_batch(self.pointer))  # less than asked for where the cache is smaller
         self._memory = lib.llama_get_memory(self.pointer)

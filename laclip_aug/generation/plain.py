@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from laclip_aug.generation.backend import Completion, Job
 from laclip_aug.generation.growing import GrowingText
-from laclip_aug.generation.llamacpp import NativeModel, library
-from laclip_aug.generation.local import LocalBackend, Wanted
+from laclip_aug.generation.llamacpp import EMBEDDER, NativeModel, library
+from laclip_aug.generation.local import LocalBackend, Wanted, refuse_unusable
 from laclip_aug.generation.scheduler import EMPTY_PROMPT
 
 
@@ -37,6 +37,7 @@ class PlainLlamaBackend(LocalBackend):
         return self._native
 
     def _open(self) -> None:
+        refuse_unusable(self._native.file.name, {EMBEDDER: not library().llama_get_memory(self._llama.ctx)})
         self._native.apply(self._llama.ctx)
 
     def _run(self, jobs: Iterator[Job]) -> Iterator[Completion]:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gguf_maker import make_gguf
+from gguf_maker import make_embedding_model, make_gguf
 from scipy.stats import chisquare
 
 from laclip_aug.errors import ConfigurationError, ModelError
 from laclip_aug.generation.backend import Completion, Job, Sampling, first_line
 from laclip_aug.generation.llamacpp import LlamaCppBackend
+from laclip_aug.generation.local import LocalBackend
 from laclip_aug.generation.plain import PlainLlamaBackend
 from laclip_aug.generation.scheduler import Feed
 
@@ -390,6 +391,13 @@ def test_damaged_models_are_refused(tiny_gguf: Path, tmp_path: Path) -> None:
         LlamaCppBackend(tmp_path / "garbage.gguf")
     with pytest.raises(ModelError, match="byte fallback"):
         LlamaCppBackend(make_gguf(tmp_path / "bytes.gguf", byte_pieces=False))
+
+
+@pytest.mark.parametrize("kind", [LlamaCppBackend, PlainLlamaBackend])
+def test_an_embedding_model_is_refused_before_it_is_asked(kind: type[LocalBackend], tmp_path: Path) -> None:
+    model = make_embedding_model(tmp_path / "embedder.gguf")
+    with pytest.raises(ModelError, match=r"embedder\.gguf has an encoder alone, as embedding models have"):
+        kind(model, GREEDY, n_ctx=256, n_threads=1)
 
 
 def test_a_model_without_a_chat_template(tmp_path: Path) -> None:
