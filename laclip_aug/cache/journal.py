@@ -165,9 +165,19 @@ class Journal:
         self._size += 1
 
     def sync(self) -> None:
-        """Bring all records to the disk."""
+        """Bring all records to the disk.
+
+        Raises:
+            CacheError: the disk is full or failed, or the file is no longer at its path.
+        """
         with disk_errors(self.path):
             os.fsync(self._file)
+            there = self.path.exists()
+        if not there:  # a deleted file takes all that is written to it without a word
+            raise CacheError(
+                f"{self.path} was deleted or moved while a build wrote it; put its folder back if you have it, then "
+                "run the same command again"
+            )
         self._synced = time.monotonic()
 
     def read(self) -> Scan:

@@ -1,6 +1,8 @@
 """The journal loses no record that was acknowledged, whatever is cut off or changed at its end."""
 
+import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from laclip_aug.augmenter import Outcome, Rejection, Rewrite
 from laclip_aug.cache.journal import Journal, read_journal
-from laclip_aug.errors import CacheCorruptError
+from laclip_aug.errors import CacheCorruptError, CacheError
 
 TEXT = st.text(max_size=40)
 RECORDS = st.lists(
@@ -139,6 +141,22 @@ def test_damage_while_it_is_written_is_seen_when_it_is_committed(tmp_path):
     path.write_bytes(content.replace(b"photo 4", b"photo 5"))
     with pytest.raises(CacheCorruptError, match=r"1 of 10 records are gone.*run the same command again"):
         journal.read()
+    journal.close()
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved"])
+def test_a_folder_that_goes_while_it_is_written_ends_the_build_within_a_second(tmp_path, how):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    journal = Journal(folder / "journal", ORIGIN)
+    journal.append(Outcome("a dog", ()))
+    if how == "deleted":
+        shutil.rmtree(folder)
+    else:
+        folder.rename(tmp_path / "elsewhere")
+    time.sleep(1.1)
+    with pytest.raises(CacheError, match=r"deleted or moved.*run the same command again"):
+        journal.append(Outcome("a cat", ()))
     journal.close()
 
 
