@@ -19,8 +19,8 @@ _PAIRS = 256
 class Clip(Signal):
     """Cosine of text and image, -1 to 1, by an open_clip model: clip(MODEL:PRETRAINED).
 
-    In float32 it depends in the seventh digit on the batch and the number of threads. A gate rounds to four digits, and
-    so decides alike, but for a text whose cosine is within that of the border between two roundings.
+    It depends on the batch, by 1e-7 with a small model in float32. A gate rounds to four digits, and so decides alike,
+    but for a text within that of the border between two roundings.
     """
 
     needs = "images"
