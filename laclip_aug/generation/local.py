@@ -22,6 +22,7 @@ from laclip_aug.generation.tokens import Prompter, PromptTokens, Vocabulary
 USUAL_CONTEXT = 512
 """Tokens of one completion, prompt included, where nobody says and the model was not trained for less."""
 _MOST_SEQUENCES = 256
+_MOST_THREADS = 512  # of ggml, GGML_MAX_N_THREADS
 _MOST_PREFIXES, _FEW_PREFIXES = 32, 4
 _CUDA_BUILD = (
     'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python '
@@ -127,6 +128,11 @@ class LocalBackend(ABC):
         ):
             if value is not None and value < 1:
                 raise ConfigurationError(f"{option} is {value}; use at least 1")
+        if threads > _MOST_THREADS:
+            raise ConfigurationError(
+                f"{threads} threads are asked for, and llama.cpp computes with at most {_MOST_THREADS}; lower "
+                "n_threads, or OMP_NUM_THREADS where that is not given"
+            )
         if (sequences := (n_slots or 0) + (n_prefixes or 1)) > _MOST_SEQUENCES:
             raise ConfigurationError(f"n_slots + n_prefixes is {sequences}; at most {_MOST_SEQUENCES} are possible")
         self._closed = False

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from laclip_aug.errors import ConfigurationError
 from laclip_aug.generation import llamacpp, local
 from laclip_aug.generation import threads as limits
 from laclip_aug.generation.backend import Job, Sampling
@@ -109,3 +110,14 @@ def test_what_is_said_is_done_and_a_large_model_takes_all(tiny_gguf: Path, monke
     monkeypatch.setattr(limits, "LARGE", 10**9)
     with pytest.raises(AssertionError, match="it was tried"):
         threads()
+
+
+def test_more_threads_than_llama_cpp_knows_are_refused_in_words(
+    tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million of them ended in a failed allocation, for which the number of slots was blamed."""
+    with pytest.raises(ConfigurationError, match=r"513 threads are asked for.*at most 512; lower n_threads"):
+        LlamaCppBackend(tiny_gguf, n_ctx=256, n_slots=2, n_threads=513)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1000000")
+    with pytest.raises(ConfigurationError, match=r"1000000 threads are asked for.*or OMP_NUM_THREADS"):
+        LlamaCppBackend(tiny_gguf, n_ctx=256, n_slots=2)
