@@ -315,11 +315,11 @@ def test_other_options_under_the_same_name_are_refused(
     assert ablate().wait(200) == 0
     write(folder, mode="none", cache={}, seed=3, train={"epochs": 2})
     process = ablate()
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=200)
     assert process.returncode == 2
     assert "--epochs was 1, is 2" in said and "--out" in said
     write(folder, mode="none", cache={}, seed=3, train={"epochs": 1})
     (folder / "train.tsv").write_text((folder / "train.tsv").read_text().replace("picture 7", "figure 7"))
     process = ablate()
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=200)
     assert process.returncode == 2 and "train-data has changed" in said

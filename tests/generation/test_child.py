@@ -324,5 +324,5 @@ def test_no_child_is_left_behind(tiny_gguf: Path, end: signal.Signals, fork: boo
     finally:
         if fork:
             os.kill(forked, signal.SIGKILL)
-        _, errors = parent.communicate(timeout=60)
+        _, errors = parent.communicate(timeout=200)
     assert errors.count("Traceback") == (end is signal.SIGINT)  # the parent's own
