@@ -80,10 +80,10 @@ class LinearProbe(Protocol):
     Attributes:
         objective: ``norm`` or ``scikit-learn``; see :mod:`laclip_aug.evaluation.logistic`.
         costs: the coarse values of C, ascending.
-        fine: values around the best of them, log-spaced from a coarse step below it to one above.
+        fine: values around the best of them, log-spaced from a coarse step below it to one above; 0 for none.
 
     Raises:
-        ConfigurationError: there is no such objective, no values of C, or they do not ascend; or a number is below 1.
+        ConfigurationError: there is no such objective, no values of C, or they do not ascend; or a number is too low.
     """
 
     kind: ClassVar[str] = "linear-probe"
@@ -98,7 +98,8 @@ class LinearProbe(Protocol):
         bounds = (0.0, *self.costs, float("inf"))
         if not self.costs or not all(low < high for low, high in pairwise(bounds)):
             raise ConfigurationError("costs must be above 0, and each above the one before; correct them")
-        _at_least(self, 1, "iterations", "fine")
+        _at_least(self, 1, "iterations")
+        _at_least(self, 0, "fine")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,15 +177,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def filled(kind: type[Any], content: Mapping[str, Any], path: Path) -> Any:
-    """``kind(**content)``, each value of the type that the field has by its annotation."""
+    """``kind(**content)``, each value of the type that the field has by its annotation; a blank line is none."""
     known = {field.name: field for field in fields(kind)}
     for key in content:
         if key not in known:
             raise UnknownNameError(f"setting in {path.name}:", key, known)
-    lacking = [f.name for f in known.values() if f.name not in content and f.default is f.default_factory is MISSING]
-    if lacking:
+    needed = {field.name for field in known.values() if field.default is field.default_factory is MISSING}
+    if lacking := [name for name in known if name in needed and name not in content]:
         raise ConfigurationError(f"{path} lacks {', '.join(lacking)}; add a line for each")
-    typed = {key: _typed(value, str(known[key].type), f"{path.name}: {key}") for key, value in content.items()}
+    given = {key: value for key, value in content.items() if value is not None or key in needed}
+    typed = {key: _typed(value, str(known[key].type), f"{path.name}: {key}") for key, value in given.items()}
     try:
         return kind(**typed)
     except ConfigurationError as error:

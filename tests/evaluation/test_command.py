@@ -12,7 +12,8 @@ import pytest
 from laclip_aug.errors import ConfigurationError, InputError
 from laclip_aug.evaluation.datasets import load_dataset
 from laclip_aug.evaluation.features import FeatureStore
-from laclip_aug.evaluation.protocols import Composition, FewShot, load_protocol
+from laclip_aug.evaluation.probe import best_cost
+from laclip_aug.evaluation.protocols import Composition, FewShot, LinearProbe, load_protocol
 from laclip_aug.evaluation.run import Evaluation
 from tests.evaluation.conftest import COLOURS, CONFIG, Run, class_folders, encoded, tar_of
 from tests.training.upstream import KNOWS_DIRECTORIES
@@ -189,7 +190,7 @@ def test_what_cannot_be_evaluated_is_told_before_images_are_read(laclip_eval: Ru
         ("linear-probe", "costs: [10, 1]", "each above the one before"),
         ("linear-probe", "iterations: 0", "iterations must be at least 1, not 0"),
         ("linear-probe", "iterations: .inf", "iterations must be int, not inf"),
-        ("linear-probe", "fine: -1", "fine must be at least 1, not -1"),
+        ("linear-probe", "fine: -1", "fine must be at least 0, not -1"),
         ("zero-shot", "templates: simpel", "templates must be own, openai, simple or a list"),
         ("zero-shot", "templates: a photo of a {c}.", "templates must be own, openai, simple or a list"),
         ("zero-shot", "templates: []", "templates must be own, openai, simple or a list"),
@@ -225,6 +226,24 @@ def test_a_protocol_that_cannot_be_run_is_refused_as_it_is_read(
     with pytest.raises(ConfigurationError) as error:
         load_protocol(str(file))
     assert str(error.value).startswith("own.yaml: ") and message in str(error.value)
+
+
+def test_a_probe_without_a_finer_search_and_lines_left_blank_are_what_they_say(tmp_path: Path) -> None:
+    probe = ["kind: linear-probe", "name: p", "version: 1", "objective: norm", "iterations: 9", "costs: [1, 10]"]
+    (tmp_path / "own.yaml").write_text("\n".join([*probe, "fine: 0", "source:"]))
+    protocol = load_protocol(str(tmp_path / "own.yaml"))
+    assert isinstance(protocol, LinearProbe) and protocol.fine == 0
+    assert protocol.source == ""
+    tried: list[float] = []
+    assert best_cost(lambda cost: tried.append(cost) or cost, list(protocol.costs), protocol.fine) == 10
+    assert tried == [1, 10]
+
+    class_folders(tmp_path / "photos", 1)
+    lines = ["name: own", "data: photos", "metric:", "captions:", "negatives:", "splits:", "classnames:", "source:"]
+    (tmp_path / "data.yaml").write_text("\n".join(lines))
+    data = load_dataset(str(tmp_path / "data.yaml"))
+    assert (data.captions, data.negatives, data.spec.metric) == (None, [], "top-1")
+    assert len(data.labelled("test").labels) == 3
 
 
 def folder_of_a_model(folder: Path) -> Path:
