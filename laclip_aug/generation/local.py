@@ -85,8 +85,9 @@ class LocalBackend(ABC):
         n_slots: completions that advance together; default 16, with GPU layers 64. At most 256 with ``n_prefixes``.
         n_ctx: tokens of one completion, prompt included; default 512, or what the model was trained for if less.
         n_gpu_layers: layers on the GPU, -1 for all; default all if llama-cpp-python was built with GPU support, else 0.
-        n_threads: CPU threads; default ``OMP_NUM_THREADS``, else all CPUs that this process may use, or one if a model
-            of less than 500 million parameters is not faster with all of them (tried for a moment when it is loaded).
+        n_threads: CPU threads, at most 512; default ``OMP_NUM_THREADS``, else all CPUs that this process may use, or
+            one if a model of less than 500 million parameters is not faster with all of them (tried for a moment when
+            it is loaded).
         reproducible: whether a text may depend on (model, prompt, seed) alone; default true without GPU layers.
         n_prefixes: shared prefixes that stay evaluated; default 32 (four strategies, eight prompts each), or as many
             as an eighth of the memory holds.
@@ -119,7 +120,7 @@ class LocalBackend(ABC):
         self.sampling = sampling or Sampling()
         check(self.sampling)
         given = n_threads if n_threads is not None else named_threads()
-        threads = usable_cpus() if given is None else given
+        threads = min(usable_cpus(), _MOST_THREADS) if given is None else given
         for option, value in (
             ("n_slots", n_slots),
             ("n_ctx", n_ctx),

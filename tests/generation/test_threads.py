@@ -121,3 +121,15 @@ def test_more_threads_than_llama_cpp_knows_are_refused_in_words(
     monkeypatch.setenv("OMP_NUM_THREADS", "1000000")
     with pytest.raises(ConfigurationError, match=r"1000000 threads are asked for.*or OMP_NUM_THREADS"):
         LlamaCppBackend(tiny_gguf, n_ctx=256, n_slots=2)
+
+
+def test_a_machine_with_more_cpus_than_llama_cpp_knows_takes_as_many_as_it_knows(
+    tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody asked for so many threads, so that there is nothing to refuse."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(local, "usable_cpus", lambda: 768)
+    tried: list[int] = []
+    monkeypatch.setattr(LlamaCppBackend, "_try_threads", lambda self, most: tried.append(most) or 1)
+    LlamaCppBackend(tiny_gguf, n_ctx=256, n_slots=2)
+    assert tried == [512]
