@@ -37,12 +37,13 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class _Part:
-    """A part that is not done: when to try it, how long it has been failing, and what of."""
+    """A part that is not done: when to try it, how long it has been failing, what was made before that, and deaths."""
 
     number: int
     due: float = 0.0
     failing_since: float | None = None
     waits: float = _WAITS[0]
+    made: int = 0
     deaths: int = 0
     stored: int = -1
 
@@ -170,10 +171,11 @@ class Driver:
     def _note_answer(self, part: _Part, answer: Answer) -> None:
         self.tally.run.include(answer.run)
         if answer.error:
+            part.made += answer.run.captions
             self._try_later(part, answer)
             return
         self._done += 1
-        self.tally.repeated += answer.repeated
+        self.tally.repeated += max(0, answer.repeated - part.made)  # which the next try finds made before
         take_log(self.tally.log, answer.log)
         self.tally.failed += answer.failed
         for reason, examples in answer.examples.items():
