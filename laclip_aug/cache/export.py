@@ -18,7 +18,7 @@ from laclip_aug.exchange.beside import Beside
 from laclip_aug.exchange.dataset_card import Origin, write_dataset
 from laclip_aug.exchange.export import export
 from laclip_aug.exchange.files import check_output
-from laclip_aug.exchange.line_files import SOURCE, write_lines
+from laclip_aug.exchange.line_files import ORIGINAL, SOURCE, write_lines
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import expand, kind_of
 from laclip_aug.exchange.readers import InputOptions
@@ -74,7 +74,7 @@ def export_beside(
         raise ConfigurationError(f"{output} is no file here; with --for, name a file or a directory of this machine")
     kinds = {options.format or kind_of(file) for file in files}
     if kinds != {"webdataset"}:
-        check_output(Path(output))
+        check_output(Path(output.replace(SOURCE, ORIGINAL)))
     cache, log = CaptionCache(directory), InputLog()
     beside = Beside(cache, log, _as_imported(directory, cache.manifest))
     if kinds == {"webdataset"}:

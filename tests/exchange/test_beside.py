@@ -77,6 +77,13 @@ def test_lines_as_released_with_the_paper_come_back_unchanged(tmp_path):
     assert CaptionCache(tmp_path / "second").fingerprint() == CaptionCache(tmp_path / "cache").fingerprint()
 
 
+def test_the_name_of_a_source_may_be_that_of_a_folder(tmp_path, cache):
+    (tmp_path / "in.txt").write_text("a cat\na dog runs\n")
+    export_beside(cache, str(tmp_path / "out/{source}/texts.txt"), [str(tmp_path / "in.txt")])
+    assert {folder.name for folder in (tmp_path / "out").iterdir()} == {"original", "chatgpt", "bard"}
+    assert (tmp_path / "out" / "chatgpt" / "texts.txt").read_text() == "the cat sits\na dog is running fast\n"
+
+
 def test_lines_for_a_table_with_a_header(tmp_path, cache):
     table = tmp_path / "in.tsv"
     table.write_text("title\tfilepath\na  dog runs\tx/1.jpg\nan unknown one\t2.jpg\n\t3.jpg\n一只狗在海滩\t4.jpg\n")
