@@ -14,6 +14,7 @@ from laclip_aug.cache.journal import Scan, read_journal
 from laclip_aug.cache.keys import caption_key, record_key
 from laclip_aug.cache.shards import read_keys, read_rows, read_shard
 from laclip_aug.errors import ConfigurationError
+from laclip_aug.exchange.row_keys import key_of as row_key
 
 
 @dataclass
@@ -62,7 +63,7 @@ def find(directory: Path, caption: str) -> Outcome | None:
     key. Reads all shards.
     """
     now = snapshot(directory)
-    wanted = record_key("", caption) if now.manifest.by_image else caption_key(caption)
+    wanted = record_key("", row_key(caption) or caption) if now.manifest.by_image else caption_key(caption)
     for shard in now.manifest.shards:
         for number, key in enumerate(read_keys(directory, shard)):
             if key == wanted:

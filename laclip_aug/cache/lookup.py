@@ -32,6 +32,7 @@ from laclip_aug.errors import (
     UnknownNameError,
 )
 from laclip_aug.exchange.addresses import local_directory
+from laclip_aug.exchange.row_keys import key_of as row_key
 
 _TRIES = 10
 
@@ -91,7 +92,7 @@ class CaptionCache:
         if not self.by_image:
             value = self.value(caption_key(caption))
         elif image:
-            value = self.value(record_key(caption, image))
+            value = self.value(record_key(caption, row_key(image) or image))
         else:
             raise ConfigurationError(
                 f"the cache in {self.directory} is keyed by images, and a caption alone finds nothing in it; give the "

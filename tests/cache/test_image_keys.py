@@ -71,6 +71,17 @@ def test_each_image_has_its_own_rewrites(tmp_path, cache, capsys):
     assert "  keyed_by: image\n  image_key: uid\n" in capsys.readouterr().out
 
 
+def test_an_image_is_found_by_its_key_as_the_table_wrote_it(tmp_path):
+    """``7.0`` is what pandas makes of a 7; whoever asks for it has it from the same table."""
+    rows = [{"uid": key, "caption": "image", "recap": f"a photo of {key}"} for key in ("7.0", "8", "v1.0", "1.10")]
+    import_cache(jsonl(tmp_path / "in.jsonl", rows), tmp_path / "cache", FORM)
+    opened = CaptionCache(tmp_path / "cache")
+    for key, written in (("7.0", "7.0"), ("7", "7.0"), ("8.0", "8"), ("v1.0", "v1.0"), ("1.10", "1.10")):
+        assert opened.get("image", key) == (Rewrite("recap", f"a photo of {written}"),)
+        assert find(tmp_path / "cache", key).rewrites == (Rewrite("recap", f"a photo of {written}"),)
+    assert opened.get("image", "1.1") is None
+
+
 def test_an_images_key_is_no_caption():
     assert record_key("a dog") == caption_key("a dog")
     assert record_key("a dog", "a dog") != caption_key("a dog")
