@@ -120,7 +120,7 @@ def _named(cell: Any, source: str) -> Iterator[tuple[str, Any]]:
         for item in cell:
             there = {key: value for key, value in item.items() if value is not None} if isinstance(item, dict) else {}
             if len(there) > 1 and "text" not in there:
-                yield source, item
+                yield source, None if "text" in item else item
             else:
                 yield from _named(there or (None if isinstance(item, dict) else item), source)
     elif isinstance(cell, dict) and "text" in cell:

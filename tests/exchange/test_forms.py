@@ -137,11 +137,12 @@ def test_an_object_that_says_more_of_a_text_is_told_how_to_be_written(tmp_path):
     """Of a list of such objects nothing says which member is the text: none is taken."""
     rows = [{"caption": "a dog", "llm": [{"rewrite": "the dog runs", "model": "gpt 4 turbo"}]}]
     rows += [{"caption": "a cat", "llm": [{"text": "the cat sits", "source": None, "score": 0.5}]}]
+    rows += [{"caption": "a cow", "llm": [{"text": None, "source": "gpt", "score": 0.1}]}]  # it says that there is none
     source = jsonl(tmp_path / "in.jsonl", *rows)
     report = import_cache(source, tmp_path / "cache", ImportForm(("llm",)))
     assert CaptionCache(tmp_path / "cache").get("a dog") == ()
     assert CaptionCache(tmp_path / "cache").get("a cat") == (Rewrite("llm", "the cat sits"),)
-    assert report.cache.rejections == {"not-text": 1}
+    assert report.cache.rejections == {"not-text": 1, "missing": 1}
     said = "\n".join(report.lines())
     assert f'not-text: 1, for example {source}: line 1. Write {{"text": TEXT}}' in said and "{SOURCE: TEXT}" in said
 
