@@ -95,11 +95,12 @@ def store_records(
         source = iter(records)
         try:
             while slab := list(islice(source, CHUNK)):
+                given = [record.caption for record in slab]
                 slab = [replace(record, caption=normalise(record.caption)) for record in slab]
                 if config.keyed_by == "image":
                     _take_images(run, versions, slab)
                     continue
-                fitting = run.fit([record.caption for record in slab])
+                fitting = run.fit(given)
                 known = [
                     caption is None and run.unfit(record.caption) is None
                     for record, caption in zip(slab, fitting, strict=True)

@@ -12,7 +12,7 @@ from laclip_aug.exchange.delimited import csv_cells
 from laclip_aug.exchange.export import COLUMNS, CSV_COLUMNS, IMAGE_KEY
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import kind_of
-from laclip_aug.exchange.readers import InputOptions, table_rows
+from laclip_aug.exchange.readers import MISSING, InputOptions, table_rows
 
 _EARLIER_COLUMNS = CSV_COLUMNS[:4]
 """Of a CSV from before exports told what a writer told."""
@@ -45,7 +45,7 @@ def exported(file: str, log: InputLog) -> Iterator[Outcome]:
     """The records of an export. A row that is not of its form is a ``malformed-row``."""
     for place, (caption, rewrites, rejections, tokens, *image) in _rows(file, log):
         try:
-            yield Outcome(
+            record = Outcome(
                 _text(caption),
                 tuple(Rewrite(_text(r["source"]), _text(r["text"]), _told(r)) for r in rewrites),
                 tuple(_rejection(r) for r in rejections),
@@ -54,6 +54,10 @@ def exported(file: str, log: InputLog) -> Iterator[Outcome]:
             )
         except (TypeError, KeyError, ValueError):
             log.reject("malformed-row", place)
+            continue
+        if record.caption == MISSING and not record.image:
+            log.reject("missing", place)
+        yield record
 
 
 def _text(value: Any) -> str:

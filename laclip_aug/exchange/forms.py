@@ -140,7 +140,10 @@ def lists(file: str, key: str, source: str, log: InputLog, options: InputOptions
         if not (isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts)):
             log.reject("missing" if texts is None else "not-text", place)
             continue
-        yield from _each_with_the_others(texts, source)
+        for record in _each_with_the_others(texts, source):
+            if record.caption == MISSING:
+                log.reject("missing", place)
+            yield record
 
 
 def groups(

@@ -11,7 +11,7 @@ from laclip_aug.exchange.delimited import pairs
 from laclip_aug.exchange.lines import raw_lines, undecodable
 from laclip_aug.exchange.log import InputLog
 from laclip_aug.exchange.places import kind_of
-from laclip_aug.exchange.readers import CAPTION_KEYS, InputOptions
+from laclip_aug.exchange.readers import CAPTION_KEYS, MISSING, InputOptions
 from laclip_aug.quality.checks import is_short
 
 
@@ -67,6 +67,8 @@ def joined_lines(file: str, text_files: Mapping[str, str], log: InputLog, option
         if row is None:
             log.reject("malformed-row", log.place)
             continue
+        if row == MISSING:
+            log.reject("missing", log.place)
         rewrites, rejections = [], []
         for source, line in zip(text_files, raw, strict=True):
             try:

@@ -133,6 +133,26 @@ def test_a_map_of_arrow_names_sources(tmp_path):
     }  # fmt: skip
 
 
+def test_each_row_of_an_import_is_counted_once(tmp_path):
+    captions = ["a dog", "a cat", "a dog", None, "nan", " nan\t", "&nbsp;"]  # the trainer reads nan where there is none
+    source = jsonl(tmp_path / "in.jsonl", *({"caption": text, "rewrites": ["one animal"]} for text in captions))
+    report = import_cache(source, tmp_path / "cache", ImportForm(sources=("gpt",)))
+    assert (report.input.rows, report.made, report.repeated) == (7, 2, 1)
+    assert report.input.rejections == {"missing": 3, "empty": 1}
+
+
+def test_a_caption_that_the_trainer_takes_for_a_missing_one_is_counted_in_each_form(tmp_path):
+    (tmp_path / "in.txt").write_text("a dog\nnan\na cat\n")
+    (tmp_path / "gpt.txt").write_text("one dog here\nno animal here\none cat here\n")
+    form = ImportForm(lines=(f"gpt={tmp_path / 'gpt.txt'}",))
+    reports = [import_cache(tmp_path / "in.txt", tmp_path / "lines", form)]
+    lists = jsonl(tmp_path / "in.jsonl", {"all": ["a dog", "nan"]}, {"all": ["a cat"]})
+    reports.append(import_cache(lists, tmp_path / "lists", ImportForm(list_key="all")))
+    export(records(tmp_path / "lists"), str(tmp_path / "out.jsonl"))
+    reports.append(import_cache(tmp_path / "out.jsonl", tmp_path / "export", ImportForm()))
+    assert [(report.made, report.input.rejections) for report in reports] == [(2, {"missing": 1})] * 3
+
+
 def test_an_object_that_says_more_of_a_text_is_told_how_to_be_written(tmp_path):
     """Of a list of such objects nothing says which member is the text: none is taken."""
     rows = [{"caption": "a dog", "llm": [{"rewrite": "the dog runs", "model": "gpt 4 turbo"}]}]
@@ -661,7 +681,7 @@ def test_export_and_import_keep_captions_of_any_length(tmp_path, name):
     first = list(records(tmp_path / "first"))
     assert [len(record.rewrites) for record in first].count(2) == 2
     assert list(records(tmp_path / "second")) == first
-    assert report.input.rejections == {"empty": 1, "nul": 1}
+    assert report.input.rejections == {"empty": 1, "nul": 1, "missing": 1}  # with three that were made, all six
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
