@@ -159,6 +159,7 @@ def test_where_the_texts_come_from_and_what_they_weigh_in_writing_and_judging(
     read = [row for row in some if row["set"] != "hand" and "kind" not in row and "repaired_from" not in row]
     assert (len(hand), len(repaired)) == (1200, 800) and 7000 < len(false) <= 8000, "few nouns are known here"
     assert sum(row.get("round", 1) < 3 for row in read) == sum(row.get("round", 1) > 2 for row in read) == 2500
+    assert max(row.get("round", 1) for row in read + repaired) == 4, "what came of round 5 did not ship"
     given = {(row["caption"], row["text"]) for row in readings() if "refused" not in row}
     assert {(row["caption"], row["text"]) for row in read} <= given
     assert {(row["writing"], row["judging"], sound(row)) for row in false} == {(0.0, 0.6, False)}
